@@ -1,0 +1,126 @@
+"""The blob store: uploads by opaque key on a volume. The queue never carries image bytes."""
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from tbscreen_shared.errors import BlobError, ErrorCode
+
+_KEY: Final = re.compile(r"[0-9a-f]{32}")
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+class BlobStore:
+    """Files under one directory, named by random keys that say nothing about their content."""
+
+    def __init__(self, root: Path) -> None:
+        """Takes `root`, which must exist or be creatable."""
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def path(self, key: str) -> Path:
+        """Returns the blob's path, whether it exists or not.
+
+        Raises:
+            ValueError: `key` is not one of this store's, so it can not lead out of the directory.
+        """
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"not a blob key: {key!r}")
+        return self._root / key
+
+    def open_writer(self) -> "BlobWriter":
+        """Starts a new blob; it exists under its key only once `commit` has returned."""
+        return BlobWriter(self._root, secrets.token_hex(16))
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[BinaryIO]:
+        """Opens a blob for reading.
+
+        Raises:
+            FileNotFoundError: it was erased, or never committed.
+        """
+        with self.path(key).open("rb") as stream:
+            yield stream
+
+    def erase(self, key: str) -> None:
+        """Removes a blob; one that is gone already is no error."""
+        self.path(key).unlink(missing_ok=True)
+
+    def check_writable(self) -> None:
+        """Writes and removes a probe file.
+
+        Raises:
+            BlobError: the volume is full, read-only or gone.
+        """
+        with self.open_writer() as writer:
+            writer.write(b"probe")
+
+
+class BlobWriter:
+    """A blob being written. Leaving the `with` block without `commit` leaves nothing behind."""
+
+    def __init__(self, root: Path, key: str) -> None:
+        self.key = key
+        self._final = root / key
+        self._partial = root / f"{key}.partial"
+        self._stream: BinaryIO | None = None
+
+    def __enter__(self) -> "BlobWriter":
+        with _storage_errors():
+            self._stream = self._partial.open("xb")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            # A full disk fails the flush inside close as well; the partial file goes either way.
+            with suppress(OSError):
+                self._stream.close()
+            self._partial.unlink(missing_ok=True)
+
+    def write(self, data: bytes) -> None:
+        """Appends bytes.
+
+        Raises:
+            BlobError: `storage_full` when the volume is full.
+        """
+        if self._stream is None:
+            raise ValueError("the blob writer is not open")
+        with _storage_errors():
+            self._stream.write(data)
+
+    def commit(self) -> str:
+        """Makes the blob durable under its key, atomically, and returns the key.
+
+        The directory is synced too: a 202 promises that the upload outlives a power cut.
+        """
+        if self._stream is None:
+            raise ValueError("the blob writer is not open")
+        with _storage_errors():
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+            self._partial.rename(self._final)
+            directory = os.open(self._final.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        self._stream = None
+        return self.key
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise BlobError(ErrorCode.STORAGE_FULL, "the upload volume is full") from error
+        raise BlobError(
+            ErrorCode.INTERNAL_ERROR, f"the upload volume failed: {error.strerror}"
+        ) from error

@@ -1,0 +1,134 @@
+"""The job as every part of the system, and every client, sees it."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tbscreen_shared.errors import ErrorCode
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Frozen(BaseModel):
+    """Immutable, and closed to fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JobStatus(StrEnum):
+    """queued → started → succeeded | failed | canceled; a finished job never changes."""
+
+    QUEUED = "queued"
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a job in this state never changes again."""
+        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)
+
+
+class Warning(StrEnum):
+    """What a reader must know about the input before trusting the answer."""
+
+    LOW_RESOLUTION = "low_resolution"
+    LOW_CONTRAST = "low_contrast"
+    UNUSUAL_ASPECT = "unusual_aspect"
+    MULTIPLE_FRAMES = "multiple_frames"
+    NOT_A_CHEST_RADIOGRAPH = "not_a_chest_radiograph"
+    OUT_OF_DISTRIBUTION = "out_of_distribution"
+    INVERTED = "inverted"
+    LATERAL_VIEW = "lateral_view"
+
+
+class ImageFormat(StrEnum):
+    """The formats an upload may have, told by content, never by name."""
+
+    PNG = "png"
+    JPEG = "jpeg"
+    TIFF = "tiff"
+    DICOM = "dicom"
+
+
+class ModelRef(Frozen):
+    """Which model answered."""
+
+    version: str
+    sha256: str = Field(description="SHA-256 of model.tflite, hexadecimal")
+
+
+class InputInfo(Frozen):
+    """What was read."""
+
+    sha256: str = Field(description="SHA-256 of the uploaded bytes, hexadecimal")
+    width: int = Field(gt=0, description="pixels, as stored in the file after EXIF rotation")
+    height: int = Field(gt=0, description="pixels, as stored in the file after EXIF rotation")
+    format: ImageFormat
+
+
+class Timings(Frozen):
+    """Where the time went, in milliseconds. `queue` and `total` count from acceptance."""
+
+    queue: float = Field(ge=0)
+    decode: float = Field(ge=0, description="decode and preprocess")
+    inference: float = Field(ge=0)
+    total: float = Field(ge=0)
+
+
+class JobResult(Frozen):
+    """The answer to one radiograph."""
+
+    prediction: str = Field(
+        description='"TB Positive", "Normal" or "Indeterminate" for the default model; '
+        "with more classes, one of the bundle's labels"
+    )
+    probability: Probability = Field(description="calibrated probability of the positive class")
+    score: float = Field(ge=0, le=100, description="100 × probability")
+    probabilities: dict[str, Probability] = Field(description="per label; they sum to 1")
+    threshold: Probability = Field(description="probability at or above which it is positive")
+    operating_point: str = Field(description="name of the threshold, e.g. balanced")
+    activation_map: list[list[Probability]] = Field(
+        description="Grad-CAM of the positive class, rows from the top, scaled to a maximum of 1"
+    )
+    warnings: list[Warning] = Field(default_factory=list)
+    model: ModelRef
+    preprocessing: str = Field(description="version of the preprocessing")
+    input: InputInfo
+    timings_ms: Timings
+
+
+class JobError(Frozen):
+    """Why a job failed."""
+
+    code: ErrorCode
+    message: str
+
+
+class Job(Frozen):
+    """One radiograph's way through the system, as the API answers it."""
+
+    id: str
+    status: JobStatus
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempts: int = Field(default=0, ge=0)
+    queue_position: int | None = Field(default=None, ge=1, description="1 is next; while queued")
+    result: JobResult | None = None
+    error: JobError | None = None
+    expires_at: datetime | None = Field(default=None, description="when a finished job is erased")
+
+
+class WorkerBeat(Frozen):
+    """What one worker process says of itself, every few seconds."""
+
+    name: str
+    model: ModelRef | None = Field(description="the model it answers with")
+    rejected_model: str | None = Field(default=None, description="why a newer bundle was refused")
+    jobs_done: int = Field(ge=0)
+    rss_bytes: int = Field(ge=0)
+    at: datetime

@@ -1,0 +1,49 @@
+"""Which workers live, by the beats they leave in Redis."""
+
+from typing import Final, cast
+
+from redis import Redis
+
+from tbscreen_shared.contracts import WorkerBeat
+
+_INDEX: Final = "tbscreen:workers"
+
+BEAT_INTERVAL_S: Final = 3.0
+BEAT_TTL_S: Final = 10
+"""A worker that missed three beats counts as dead."""
+
+
+class WorkerRegistry:
+    """The beats of all worker processes. Every method may raise `redis.exceptions.RedisError`."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+
+    def beat(self, beat: WorkerBeat) -> None:
+        """Says that a worker process lives."""
+        with self._redis.pipeline() as pipe:
+            pipe.set(_key(beat.name), beat.model_dump_json(), ex=BEAT_TTL_S)
+            pipe.sadd(_INDEX, beat.name)
+            pipe.execute()
+
+    def leave(self, name: str) -> None:
+        """Says that a worker process ends."""
+        with self._redis.pipeline() as pipe:
+            pipe.delete(_key(name))
+            pipe.srem(_INDEX, name)
+            pipe.execute()
+
+    def alive(self) -> list[WorkerBeat]:
+        """Returns the workers whose last beat is younger than `BEAT_TTL_S`, by name."""
+        names = sorted(cast("set[str]", self._redis.smembers(_INDEX)))
+        if not names:
+            return []
+        beats = cast("list[str | None]", self._redis.mget([_key(name) for name in names]))
+        dead = [name for name, beat in zip(names, beats, strict=True) if beat is None]
+        if dead:
+            self._redis.srem(_INDEX, *dead)
+        return [WorkerBeat.model_validate_json(beat) for beat in beats if beat is not None]
+
+
+def _key(name: str) -> str:
+    return f"tbscreen:worker:{name}"
