@@ -1,0 +1,93 @@
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from tbscreen_shared.blobs import BlobStore
+from tbscreen_shared.errors import BlobError, ErrorCode
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "blobs")
+
+
+def test_a_committed_blob_reads_back(store: BlobStore) -> None:
+    with store.open_writer() as writer:
+        writer.write(b"radio")
+        writer.write(b"graph")
+        key = writer.commit()
+    with store.open(key) as stream:
+        assert stream.read() == b"radiograph"
+
+
+def test_an_abandoned_blob_leaves_nothing(store: BlobStore, tmp_path: Path) -> None:
+    with store.open_writer() as writer:
+        writer.write(b"half")
+        assert not store.path(writer.key).exists()
+    assert list((tmp_path / "blobs").iterdir()) == []
+
+
+def test_a_failure_while_writing_leaves_nothing(store: BlobStore, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), store.open_writer() as writer:
+        writer.write(b"half")
+        raise RuntimeError("client went away")
+    assert list((tmp_path / "blobs").iterdir()) == []
+
+
+def test_erasing_twice_is_no_error(store: BlobStore) -> None:
+    with store.open_writer() as writer:
+        key = writer.commit()
+    store.erase(key)
+    store.erase(key)
+    with pytest.raises(FileNotFoundError), store.open(key):
+        pass
+
+
+@pytest.mark.parametrize("key", ["", "../../etc/passwd", "a" * 31, "A" * 32, "a" * 32 + "\n"])
+def test_a_key_can_not_lead_out_of_the_store(store: BlobStore, key: str) -> None:
+    with pytest.raises(ValueError, match="not a blob key"):
+        store.path(key)
+
+
+def test_a_full_volume_is_told_as_such(store: BlobStore, tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full on this system")
+    writer = store.open_writer()
+    with pytest.raises(BlobError) as caught, writer:
+        assert writer._stream is not None
+        os.dup2(os.open(full, os.O_WRONLY), writer._stream.fileno())
+        writer.write(b"x" * 100)
+        writer.commit()
+    assert caught.value.code is ErrorCode.STORAGE_FULL
+    assert list((tmp_path / "blobs").iterdir()) == []
+
+
+def test_an_exceeded_file_size_limit_is_an_internal_error(store: BlobStore) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(BlobError) as caught, store.open_writer() as writer:
+            writer.write(b"x" * 100_000)
+            writer.commit()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert caught.value.code is ErrorCode.INTERNAL_ERROR
+
+
+def test_a_writable_store_passes_its_probe_and_keeps_nothing(
+    store: BlobStore, tmp_path: Path
+) -> None:
+    store.check_writable()
+    assert list((tmp_path / "blobs").iterdir()) == []
+
+
+def test_a_vanished_volume_fails_its_probe(store: BlobStore, tmp_path: Path) -> None:
+    (tmp_path / "blobs").rmdir()
+    with pytest.raises(BlobError):
+        store.check_writable()

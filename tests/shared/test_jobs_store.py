@@ -1,0 +1,215 @@
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from support.redis_server import running_redis_server
+from tbscreen_shared.contracts import (
+    ImageFormat,
+    InputInfo,
+    JobError,
+    JobResult,
+    JobStatus,
+    ModelRef,
+    Timings,
+)
+from tbscreen_shared.errors import ErrorCode
+from tbscreen_shared.jobs import (
+    CancelOutcome,
+    ClaimOutcome,
+    JobStore,
+    NewJob,
+    done_channel,
+)
+from tbscreen_shared.jobs.keys import DEAD
+from tbscreen_shared.queue import connect_redis
+
+
+def new_job(job_id: str) -> NewJob:
+    return NewJob(id=job_id, blob="b" * 32, sha256="a" * 64, format=ImageFormat.PNG)
+
+
+def result(prediction: str = "Normal") -> JobResult:
+    return JobResult(
+        prediction=prediction,
+        probability=0.25,
+        score=25,
+        probabilities={"Normal": 0.75, "TB Positive": 0.25},
+        threshold=0.5,
+        operating_point="balanced",
+        activation_map=[[0.0, 1.0], [0.5, 0.25]],
+        model=ModelRef(version="1", sha256="c" * 64),
+        preprocessing="1",
+        input=InputInfo(sha256="a" * 64, width=10, height=20, format=ImageFormat.PNG),
+        timings_ms=Timings(queue=1, decode=2, inference=3, total=6),
+    )
+
+
+@pytest.fixture
+def store(redis: Redis) -> JobStore:
+    return JobStore(redis, result_ttl_s=60, max_attempts=3)
+
+
+def test_a_job_goes_from_queued_to_succeeded_and_keeps_its_times_in_order(store: JobStore) -> None:
+    store.create(new_job("1"))
+    queued = store.get("1")
+    assert queued is not None
+    assert (queued.status, queued.queue_position, queued.attempts) == (JobStatus.QUEUED, 1, 0)
+    claim = store.claim("1")
+    assert (claim.outcome, claim.attempt, claim.blob) == (ClaimOutcome.CLAIMED, 1, "b" * 32)
+    started = store.get("1")
+    assert started is not None
+    assert (started.status, started.queue_position) == (JobStatus.STARTED, None)
+    assert store.succeed("1", result())
+    done = store.get("1")
+    assert done is not None
+    assert done.status is JobStatus.SUCCEEDED
+    assert done.result == result()
+    assert done.started_at is not None and done.finished_at is not None and done.expires_at
+    assert done.created_at <= done.started_at <= done.finished_at < done.expires_at
+
+
+def test_queue_positions_follow_the_order_of_acceptance(store: JobStore) -> None:
+    for job_id in ("a", "b", "c"):
+        store.create(new_job(job_id))
+        time.sleep(0.002)
+    positions = [job.queue_position for job in map(store.get, "abc") if job]
+    assert positions == [1, 2, 3]
+    store.claim("a")
+    positions = [job.queue_position for job in map(store.get, "bc") if job]
+    assert positions == [1, 2]
+    assert store.queue_length() == 2
+
+
+def test_the_first_outcome_stands(store: JobStore) -> None:
+    store.create(new_job("1"))
+    store.claim("1")
+    store.claim("1")
+    assert store.succeed("1", result("Normal"))
+    assert not store.succeed("1", result("TB Positive"))
+    assert not store.fail("1", JobError(code=ErrorCode.INTERNAL_ERROR, message="late"))
+    job = store.get("1")
+    assert job is not None and job.result is not None
+    assert (job.status, job.result.prediction, job.error) == (JobStatus.SUCCEEDED, "Normal", None)
+
+
+def test_simultaneous_finishes_have_one_winner(store: JobStore) -> None:
+    store.create(new_job("1"))
+    store.claim("1")
+    won: list[bool] = []
+    barrier = threading.Barrier(8)
+
+    def finish() -> None:
+        barrier.wait()
+        won.append(store.succeed("1", result()))
+
+    threads = [threading.Thread(target=finish) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won) == [False] * 7 + [True]
+
+
+def test_a_job_delivered_too_often_fails_with_worker_lost_and_is_listed_as_dead(
+    store: JobStore, redis: Redis
+) -> None:
+    store.create(new_job("1"))
+    assert [store.claim("1").attempt for _ in range(3)] == [1, 2, 3]
+    assert store.claim("1").outcome is ClaimOutcome.EXHAUSTED
+    job = store.get("1")
+    assert job is not None and job.error is not None
+    assert (job.status, job.error.code) == (JobStatus.FAILED, ErrorCode.WORKER_LOST)
+    assert redis.lrange(DEAD, 0, -1) == ["1"]
+    assert store.claim("1").outcome is ClaimOutcome.FINISHED
+
+
+def test_a_canceled_job_ignores_the_run_in_hand(store: JobStore) -> None:
+    store.create(new_job("1"))
+    store.claim("1")
+    assert store.cancel("1") is CancelOutcome.CANCELED
+    assert not store.succeed("1", result())
+    job = store.get("1")
+    assert job is not None
+    assert (job.status, job.result) == (JobStatus.CANCELED, None)
+    assert store.claim("1").outcome is ClaimOutcome.FINISHED
+
+
+def test_canceling_a_finished_job_erases_it(store: JobStore) -> None:
+    store.create(new_job("1"))
+    store.succeed("1", result())
+    assert store.cancel("1") is CancelOutcome.ERASED
+    assert store.get("1") is None
+    assert store.cancel("1") is CancelOutcome.GONE
+    assert store.claim("1").outcome is ClaimOutcome.GONE
+
+
+def test_an_unqueueable_job_leaves_no_trace(store: JobStore, redis: Redis) -> None:
+    store.create(new_job("1"))
+    store.discard("1")
+    assert store.get("1") is None
+    assert redis.keys("*") == []
+
+
+def test_discard_leaves_a_job_that_a_worker_holds(store: JobStore) -> None:
+    store.create(new_job("1"))
+    store.claim("1")
+    store.discard("1")
+    assert store.get("1") is not None
+
+
+def test_an_id_is_never_taken_twice(store: JobStore) -> None:
+    store.create(new_job("1"))
+    with pytest.raises(ValueError, match="exists already"):
+        store.create(new_job("1"))
+
+
+def test_an_unfinished_job_never_expires_and_a_finished_one_does(
+    store: JobStore, redis: Redis
+) -> None:
+    store.create(new_job("1"))
+    assert redis.ttl("tbscreen:job:1") == -1
+    store.claim("1")
+    assert redis.ttl("tbscreen:job:1") == -1
+    store.succeed("1", result())
+    assert 0 < int(str(redis.ttl("tbscreen:job:1"))) <= 60
+
+
+def test_each_final_state_is_announced_once(store: JobStore, redis: Redis) -> None:
+    with redis.pubsub() as listener:
+        listener.psubscribe("tbscreen:done:*")
+        assert listener.get_message(timeout=1)
+        for job_id in ("ok", "bad", "gone"):
+            store.create(new_job(job_id))
+        store.succeed("ok", result())
+        store.succeed("ok", result())
+        store.fail("bad", JobError(code=ErrorCode.UNREADABLE_IMAGE, message="m"))
+        store.cancel("gone")
+        heard = []
+        while message := listener.get_message(timeout=0.3):
+            heard.append((message["channel"], message["data"]))
+    assert heard == [
+        (done_channel("ok"), "succeeded"),
+        (done_channel("bad"), "failed"),
+        (done_channel("gone"), "canceled"),
+    ]
+
+
+def test_an_idempotency_digest_belongs_to_its_first_job(store: JobStore) -> None:
+    assert store.remember("d", "1", "sha") is None
+    assert store.remember("d", "2", "other") == ("1", "sha")
+    store.forget("d")
+    assert store.remember("d", "2", "other") is None
+
+
+def test_records_survive_kill_9_of_redis(tmp_path: Path) -> None:
+    with running_redis_server(tmp_path) as server:
+        with connect_redis(server.url) as client:
+            JobStore(client, result_ttl_s=60, max_attempts=3).create(new_job("1"))
+        server.kill()
+        server.start()
+        with connect_redis(server.url) as client:
+            job = JobStore(client, result_ttl_s=60, max_attempts=3).get("1")
+    assert job is not None and job.status is JobStatus.QUEUED
