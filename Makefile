@@ -46,3 +46,42 @@ check: env ## Check the lock, the style and the types
 format: env ## Format the code and mend what the linter can
 	$(UV) run --no-sync ruff check --fix .
 	$(UV) run --no-sync ruff format .
+
+# Each member's tests run with nothing installed but what that member declares. Two at a time, the
+# longest first.
+PYTEST = $(UV) run --quiet --isolated --frozen --no-default-groups --group test
+
+.PHONY: test
+test: $(UV) ## Run each member's tests and the integration tests (real Redis)
+	@$(MAKE) --no-print-directory -j2 --output-sync=target \
+	  test-training test-integration test-worker test-gateway test-client test-shared
+
+.PHONY: test-shared test-gateway test-worker test-training test-client test-integration
+test-shared: $(UV)
+	$(PYTEST) --package tbscreen-shared --all-extras pytest tests/shared
+test-gateway: $(UV)
+	$(PYTEST) --package tbscreen-gateway pytest tests/gateway
+test-worker: $(UV)
+	$(PYTEST) --package tbscreen-worker pytest tests/worker
+test-training: $(UV)
+	$(PYTEST) --package tbscreen-training pytest tests/training
+test-client: $(UV)
+	$(PYTEST) --package tbscreen pytest tests/client
+test-integration: $(UV)
+	$(PYTEST) --package tbscreen --extra serve pytest tests/integration
+
+.PHONY: images
+images: ## Build the container images
+	docker compose --profile train build
+
+.PHONY: e2e
+e2e: $(UV) images ## Test the real compose stack, with a browser
+	$(UV) run --isolated --frozen --no-default-groups --group e2e pytest tests/e2e $(PYTEST_ARGS)
+
+.PHONY: benchmark
+benchmark: $(UV) images ## Measure two compose workers beside a bare loop of two processes
+	$(UV) run --isolated --frozen --no-default-groups --group e2e --package tbscreen-worker python tests/benchmarks/throughput.py
+
+.PHONY: clean
+clean: ## Remove environments, caches and the native run's data
+	rm -rf .venv .tools .cache .tbscreen .mypy_cache .ruff_cache .pytest_cache

@@ -45,6 +45,9 @@ class RedisServer:
                     redis_server_binary(),
                     *("--port", str(self.port), "--bind", "127.0.0.1"),
                     *("--dir", str(self._directory), "--appendonly", "yes"),
+                    # With `everysec` an acknowledged write can wait in the process for a running
+                    # sync, and a SIGKILL then loses it: seen in these tests.
+                    *("--appendfsync", "always"),
                     *("--maxmemory-policy", "noeviction", "--save", ""),
                 ],
                 stdout=log,

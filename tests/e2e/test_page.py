@@ -1,0 +1,64 @@
+"""The page, in Debian's Chromium or Playwright's own."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+from support.compose import ComposeStack
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
+            # Containers and CI run as root without a user namespace for Chromium's sandbox.
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+            + ["--disable-background-networking", "--disable-component-update", "--disable-sync"],
+        )
+        yield launched
+        launched.close()
+
+
+def test_a_dropped_radiograph_is_answered_on_the_page(
+    stack: ComposeStack, browser: Browser, radiographs: list[Path], artifacts: Path
+) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 1100})
+    complaints: list[str] = []
+    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("requestfailed", lambda request: complaints.append(request.url))
+    outside: list[str] = []
+    page.on(
+        "request",
+        lambda r: outside.append(r.url) if not r.url.startswith((stack.url, "blob:")) else None,
+    )
+    page.goto(stack.url)
+    page.set_input_files("input[type=file]", radiographs[0])
+    verdict = page.locator("[data-testid=prediction]").first
+    expect(verdict).to_have_text(any_of("TB Positive", "Normal", "Indeterminate"), timeout=60_000)
+    heatmap = page.locator("[data-testid=heatmap]").first
+    expect(heatmap).to_be_visible()
+    expect(page.get_by_text("not a medical device").first).to_be_visible()
+    page.screenshot(path=artifacts / "page.png", full_page=True)
+    assert heatmap.evaluate("image => image.naturalWidth") > 0
+    assert complaints == []
+    assert outside == [], "the page must work without a network"
+
+
+def test_a_file_that_is_no_image_is_explained(
+    stack: ComposeStack, browser: Browser, tmp_path: Path
+) -> None:
+    text = tmp_path / "notes.png"
+    text.write_text("not a radiograph")
+    page = browser.new_page()
+    page.goto(stack.url)
+    page.set_input_files("input[type=file]", text)
+    expect(page.locator("[data-testid=error]").first).to_contain_text("PNG", timeout=30_000)
+
+
+def any_of(*texts: str) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, texts)))

@@ -1,0 +1,79 @@
+"""Training in its container, the workers' swap to the new model, and more workers."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support.compose import ComposeStack
+from support.phantom import draw_phantom
+
+Submit = Callable[[Path], str]
+Finished = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def labelled_phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = Path(tmp_path_factory.mktemp("data"))
+    for label, positive in (("Normal", False), ("TB Positive", True)):
+        (root / label).mkdir()
+        for seed in range(16):
+            image = draw_phantom(seed + 100 * positive, positive=positive, size=(320, 320))
+            image.save(root / label / f"{seed}.png")
+    # The container's user is another one than the user who drew these.
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return root
+
+
+def test_workers_swap_to_a_freshly_trained_model_without_losing_a_job(
+    stack: ComposeStack,
+    http: httpx.Client,
+    radiographs: list[Path],
+    labelled_phantoms: Path,
+    submit: Submit,
+    finished: Finished,
+    living_models: Callable[[], list[str]],
+) -> None:
+    before = http.get("/health").json()["model"]["version"]
+    stack.environment["TBSCREEN_DATA"] = str(labelled_phantoms)
+    stack.compose(
+        *("run", "--rm", "-T", "training", "run", "--data", "/data", "--out", "/runs/tiny"),
+        *("--models-dir", "/var/lib/tbscreen/models", "--weights", "none", "--epochs", "1"),
+    )
+    # A steady stream while each worker swaps on its own.
+    locations: list[str] = []
+    deadline = time.monotonic() + 60
+    while before in living_models() or not living_models():
+        assert time.monotonic() < deadline, "the workers did not take the new bundle"
+        locations.append(submit(radiographs[len(locations) % len(radiographs)]))
+    after = http.get("/health").json()["model"]["version"]
+    assert after != before
+    locations.append(submit(radiographs[0]))
+    jobs = [finished(location) for location in locations]
+    assert Counter(job["status"] for job in jobs) == {"succeeded": len(jobs)}
+    assert {job["result"]["model"]["version"] for job in jobs} <= {before, after}
+    assert jobs[-1]["result"]["model"]["version"] == after
+    report = http.get(f"/v1/models/{after}/report/")
+    assert report.status_code == 200
+    assert "not a medical device" in report.text
+
+
+def test_three_workers_share_the_work(
+    stack: ComposeStack,
+    radiographs: list[Path],
+    submit: Submit,
+    finished: Finished,
+    living_models: Callable[[], list[str]],
+) -> None:
+    stack.up(workers=3)
+    deadline = time.monotonic() + 60
+    while len(living_models()) != 3:
+        assert time.monotonic() < deadline, f"workers: {living_models()}"
+        time.sleep(0.5)
+    locations = [submit(radiographs[n % len(radiographs)]) for n in range(30)]
+    jobs = [finished(location) for location in locations]
+    assert Counter(job["status"] for job in jobs) == {"succeeded": 30}

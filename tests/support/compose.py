@@ -1,0 +1,89 @@
+"""The project's real compose stack, under a name of its own, on a free port."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from support.redis_server import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class ComposeStack:
+    """`docker compose` for one project; `url` is where its gateway answers."""
+
+    def __init__(self, project: str, artifacts: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._project = project
+        self._artifacts = artifacts
+        self.environment: dict[str, str] = {"TBSCREEN_PORT": str(self.port)}
+
+    def compose(self, *arguments: str, timeout_s: float = 900) -> str:
+        """Runs `docker compose` and returns what it wrote to standard output."""
+        command = ["docker", "compose", "--project-name", self._project, "--profile", "train"]
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=ROOT,
+            env=os.environ | self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(
+                f"docker compose {' '.join(arguments)} exited {done.returncode}:\n"
+                f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+            )
+        return done.stdout
+
+    def up(self, *, workers: int) -> None:
+        services = ("redis", "models-init", "gateway", "worker")
+        self.compose(
+            *("up", "--detach", "--no-build", "--no-recreate", "--wait"),
+            *("--wait-timeout", "180", "--scale", f"worker={workers}"),
+            # models-init ends, which --wait would take for a failure, unless others wait for it.
+            *(name for name in services if name != "models-init"),
+        )
+
+    def containers(self, service: str) -> list[str]:
+        return self.compose("ps", "--quiet", service).split()
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        done = subprocess.run(
+            ["docker", "inspect", container], check=True, capture_output=True, text=True
+        )
+        return dict(json.loads(done.stdout)[0])
+
+    def save_logs(self) -> Path:
+        self._artifacts.mkdir(parents=True, exist_ok=True)
+        path = self._artifacts / "compose.log"
+        path.write_text(self.compose("logs", "--no-color", "--timestamps"))
+        return path
+
+
+@contextmanager
+def running_stack(project: str, artifacts: Path, *, workers: int) -> Iterator[ComposeStack]:
+    """Brings a fresh stack up and takes it down with its volumes, whatever happened."""
+    stack = ComposeStack(project, artifacts)
+    stack.compose("down", "--volumes", "--remove-orphans")
+    try:
+        stack.up(workers=workers)
+        yield stack
+    finally:
+        stack.save_logs()
+        stack.compose("down", "--volumes", "--remove-orphans")
+
+
+def image_bytes(image: str) -> int:
+    done = subprocess.run(
+        ["docker", "image", "inspect", "--format", "{{.Size}}", image],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return int(done.stdout)
