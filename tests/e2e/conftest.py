@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from support.compose import ROOT, ComposeStack, running_stack
 from support.radiographs import radiograph_files
 

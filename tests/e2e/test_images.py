@@ -3,6 +3,7 @@
 import subprocess
 
 import pytest
+
 from support.compose import ComposeStack, image_bytes
 
 BASE = "python:3.11-slim-bookworm"
@@ -28,8 +29,7 @@ def test_an_image_holds_nothing_of_the_others(
     stack: ComposeStack, image: str, absent: list[str]
 ) -> None:
     probe = (
-        "import importlib.util as u; "
-        f"print([n for n in {absent!r} if u.find_spec(n) is not None])"
+        f"import importlib.util as u; print([n for n in {absent!r} if u.find_spec(n) is not None])"
     )
     done = subprocess.run(
         ["docker", "run", "--rm", "--entrypoint", "python", f"tbscreen/{image}", "-c", probe],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
+
 from support.compose import ComposeStack
 
 
@@ -16,8 +17,10 @@ def browser() -> Iterator[Browser]:
         launched = playwright.chromium.launch(
             executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
             # Containers and CI run as root without a user namespace for Chromium's sandbox.
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-            + ["--disable-background-networking", "--disable-component-update", "--disable-sync"],
+            args=[
+                *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+                *("--disable-background-networking", "--disable-component-update"),
+            ],
         )
         yield launched
         launched.close()

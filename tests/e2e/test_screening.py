@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from support.compose import ComposeStack
 
 Submit = Callable[[Path], str]

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from support.compose import ComposeStack
 from support.phantom import draw_phantom
 
