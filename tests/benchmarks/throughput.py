@@ -28,10 +28,10 @@ import json, sys, time
 from pathlib import Path
 from tbscreen_shared.bundle import ModelStore
 from tbscreen_shared.imaging import ImageLimits, read_radiograph, to_model_input
-from tbscreen_worker.predictor import load_predictor
+from tbscreen_worker.predictor import LiteRtPredictor
 
 bundle = ModelStore(Path("/usr/share/tbscreen/models")).load_active()
-predictor = load_predictor(bundle)
+predictor = LiteRtPredictor(bundle)
 files = sorted(Path("/radiographs").iterdir())
 size = bundle.manifest.input
 def screen(path):

@@ -24,11 +24,17 @@ def configure_logging(service: str, *, log_format: str = "json", level: str = "I
         event["service"] = service
         return event
 
+    def drop_colour(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+        # uvicorn repeats each message with terminal colours.
+        event.pop("color_message", None)
+        return event
+
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
+        drop_colour,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_service,
     ]

@@ -62,12 +62,12 @@ def make_celery_app(settings: SharedSettings) -> Celery:
         broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout_s,
+            # A worker killed while it looks must not keep the others from looking for 300 s.
+            "unacked_mutex_expire": 10,
             # kombu looks for unacknowledged messages each interval x throttle seconds: 100 unless
             # told, which would dwarf the visibility timeout.
             "unacked_restore_interval": 2,
             "unacked_restore_throttle": 1,
-            # A worker killed in the middle of a sweep must not bar the others for five minutes.
-            "unacked_mutex_expire": 10,
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
