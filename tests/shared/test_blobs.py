@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tbscreen_shared.blobs import BlobStore
+from tbscreen_shared.blobs import BlobStore, BlobWriter
 from tbscreen_shared.errors import BlobError, ErrorCode
 
 
@@ -91,3 +91,39 @@ def test_a_vanished_volume_fails_its_probe(store: BlobStore, tmp_path: Path) -> 
     (tmp_path / "blobs").rmdir()
     with pytest.raises(BlobError):
         store.check_writable()
+
+
+def test_a_full_volume_fails_its_probe(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full on this system")
+    enter = BlobWriter.__enter__
+
+    def enter_full(opened: BlobWriter) -> BlobWriter:
+        enter(opened)
+        assert opened._stream is not None
+        os.dup2(os.open(full, os.O_WRONLY), opened._stream.fileno())
+        return opened
+
+    monkeypatch.setattr(BlobWriter, "__enter__", enter_full)
+    with pytest.raises(BlobError) as caught:
+        store.check_writable()
+    assert caught.value.code is ErrorCode.STORAGE_FULL
+
+
+def test_only_partial_uploads_that_nobody_writes_any_more_are_swept(
+    store: BlobStore, tmp_path: Path
+) -> None:
+    abandoned = tmp_path / "blobs" / f"{'a' * 32}.partial"
+    abandoned.write_bytes(b"x")
+    os.utime(abandoned, (0, 0))
+    with store.open_writer() as writer:
+        writer.write(b"x")
+        writer.commit()
+    with store.open_writer() as writing:
+        writing.write(b"y")
+        assert store.erase_partials(older_than_s=3600) == 1
+        assert writing.commit()
+    assert sorted(p.name for p in (tmp_path / "blobs").iterdir()) == sorted(
+        [writer.key, writing.key]
+    )

@@ -23,7 +23,7 @@ from tbscreen_shared.jobs import (
     NewJob,
     done_channel,
 )
-from tbscreen_shared.jobs.keys import DEAD
+from tbscreen_shared.jobs.keys import DEAD, idempotency_key
 from tbscreen_shared.queue import connect_redis
 
 
@@ -199,9 +199,22 @@ def test_each_final_state_is_announced_once(store: JobStore, redis: Redis) -> No
 
 def test_an_idempotency_digest_belongs_to_its_first_job(store: JobStore) -> None:
     assert store.remember("d", "1", "sha") is None
-    assert store.remember("d", "2", "other") == ("1", "sha")
-    store.forget("d")
+    assert store.remember("d", "2", "other") == ("1", "sha", False)
+    store.confirm("d", "1", "sha")
+    assert store.remember("d", "2", "other") == ("1", "sha", True)
+    store.forget("d", "2")
+    assert store.remember("d", "2", "other") == ("1", "sha", True)
+    store.forget("d", "1")
     assert store.remember("d", "2", "other") is None
+
+
+def test_an_unconfirmed_idempotency_digest_frees_itself_within_a_minute(
+    store: JobStore, redis: Redis
+) -> None:
+    store.remember("d", "1", "sha")
+    assert 50 < int(redis.ttl(idempotency_key("d"))) <= 60
+    store.confirm("d", "1", "sha")
+    assert int(redis.ttl(idempotency_key("d"))) > 0
 
 
 def test_records_survive_kill_9_of_redis(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,6 +52,20 @@ class BlobStore:
         """Removes a blob; one that is gone already is no error."""
         self.path(key).unlink(missing_ok=True)
 
+    def erase_partials(self, *, older_than_s: float) -> int:
+        """Removes what a killed process left of uploads it was writing; returns how many.
+
+        Args:
+            older_than_s: leaves alone what was written to since, by any gateway on this volume.
+        """
+        erased = 0
+        for partial in self._root.glob("*.partial"):
+            with suppress(FileNotFoundError):
+                if time.time() - partial.stat().st_mtime > older_than_s:
+                    partial.unlink()
+                    erased += 1
+        return erased
+
     def check_writable(self) -> None:
         """Writes and removes a probe file.
 
@@ -59,6 +74,7 @@ class BlobStore:
         """
         with self.open_writer() as writer:
             writer.write(b"probe")
+            writer.flush()
 
 
 class BlobWriter:
@@ -92,6 +108,17 @@ class BlobWriter:
             raise ValueError("the blob writer is not open")
         with _storage_errors():
             self._stream.write(data)
+
+    def flush(self) -> None:
+        """Hands what was written to the operating system, which may refuse it.
+
+        Raises:
+            BlobError: `storage_full` when the volume is full.
+        """
+        if self._stream is None:
+            raise ValueError("the blob writer is not open")
+        with _storage_errors():
+            self._stream.flush()
 
     def commit(self) -> str:
         """Makes the blob durable under its key, atomically, and returns the key.

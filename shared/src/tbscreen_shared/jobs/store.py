@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from redis import Redis
 
@@ -11,6 +11,9 @@ from tbscreen_shared.contracts import ImageFormat, Job, JobError, JobResult, Job
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.jobs import transitions
 from tbscreen_shared.jobs.keys import DEAD, QUEUED, done_channel, idempotency_key, job_key
+
+_UNCONFIRMED_S: Final = 60
+"""How long an Idempotency-Key waits for its job's acceptance; then a gateway died doing it."""
 
 _WORKER_LOST: Final = JobError(
     code=ErrorCode.WORKER_LOST,
@@ -39,10 +42,14 @@ class ClaimOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class Claim:
-    """A delivery in a worker's hand. `blob` and `sha256` are empty where the job is gone."""
+    """A delivery in a worker's hand. `blob` and `sha256` are empty where the job is gone.
+
+    `claimed_at` is this delivery's time, `started_at` the first one's.
+    """
 
     outcome: ClaimOutcome
     attempt: int
+    claimed_at: datetime
     blob: str
     sha256: str
     created_at: datetime | None
@@ -55,6 +62,14 @@ class CancelOutcome(StrEnum):
     CANCELED = "canceled"
     ERASED = "erased"
     GONE = "gone"
+
+
+class Binding(NamedTuple):
+    """The job that an Idempotency-Key made, and whether its task has reached the queue."""
+
+    job_id: str
+    sha256: str
+    accepted: bool
 
 
 class JobStore:
@@ -72,6 +87,7 @@ class JobStore:
         self._claim = redis.register_script(transitions.CLAIM)
         self._finish = redis.register_script(transitions.FINISH)
         self._cancel = redis.register_script(transitions.CANCEL)
+        self._forget = redis.register_script(transitions.FORGET)
 
     def create(self, job: NewJob) -> None:
         """Records a job as queued. Its task is enqueued after this, never before.
@@ -114,7 +130,7 @@ class JobStore:
         `worker_lost` and put on the dead-letter list, so that a poison image can not loop.
         """
         key = job_key(job_id)
-        outcome, attempt = self._claim(
+        outcome, attempt, claimed_at = self._claim(
             keys=[key, QUEUED, DEAD],
             args=[
                 job_id,
@@ -131,6 +147,7 @@ class JobStore:
         return Claim(
             ClaimOutcome(outcome),
             int(attempt),
+            _to_time(claimed_at),
             blob or "",
             sha256 or "",
             _to_time(created_at) if created_at else None,
@@ -152,22 +169,32 @@ class JobStore:
         )
         return CancelOutcome(outcome)
 
-    def remember(self, digest: str, job_id: str, sha256: str) -> tuple[str, str] | None:
+    def remember(self, digest: str, job_id: str, sha256: str) -> Binding | None:
         """Binds an idempotency digest to a job unless it is bound; returns the earlier binding.
 
+        The binding is provisional until `confirm`: whoever repeats the request before must not be
+        promised a job that may yet be refused.
+
         Returns:
-            (job id, sha256 of its upload) of the earlier job, or None when this one is the first.
+            The earlier binding, or None when this one is the first.
         """
         key = idempotency_key(digest)
-        # SET with NX and GET together needs Redis 7; the embedded server is 6.2.
-        if self._redis.set(key, f"{job_id} {sha256}", nx=True, ex=self._ttl_s):
-            return None
-        earlier_id, _, earlier_sha256 = str(self._redis.get(key) or "").partition(" ")
-        return earlier_id, earlier_sha256
+        while True:
+            # SET with NX and GET together needs Redis 7; the embedded server is 6.2.
+            if self._redis.set(key, f"{job_id} {sha256} pending", nx=True, ex=_UNCONFIRMED_S):
+                return None
+            earlier = cast("str | None", self._redis.get(key))
+            if earlier is not None:
+                earlier_id, earlier_sha256, state = earlier.split(" ")
+                return Binding(earlier_id, earlier_sha256, state == "accepted")
 
-    def forget(self, digest: str) -> None:
-        """Frees an idempotency digest whose job was never accepted."""
-        self._redis.delete(idempotency_key(digest))
+    def confirm(self, digest: str, job_id: str, sha256: str) -> None:
+        """Makes a binding last: its job's task has reached the queue."""
+        self._redis.set(idempotency_key(digest), f"{job_id} {sha256} accepted", ex=self._ttl_s)
+
+    def forget(self, digest: str, job_id: str) -> None:
+        """Frees an idempotency digest unless another job has taken it since."""
+        self._forget(keys=[idempotency_key(digest)], args=[job_id])
 
     def _end(self, job_id: str, status: JobStatus, field: str, value: str) -> bool:
         ended = self._finish(
@@ -197,5 +224,5 @@ def _to_job(job_id: str, fields: dict[str, str], rank: int | None) -> Job:
     )
 
 
-def _to_time(milliseconds: str) -> datetime:
+def _to_time(milliseconds: str | int) -> datetime:
     return datetime.fromtimestamp(int(milliseconds) / 1000, tz=UTC)

@@ -37,8 +37,8 @@ CLAIM: Final = (
     + """
 -- KEYS: job, queued, dead. ARGV: id, max attempts, result ttl s, channel, error json
 local status = redis.call('HGET', KEYS[1], 'status')
-if not status then return {'gone', 0} end
-if status ~= 'queued' and status ~= 'started' then return {'finished', 0} end
+if not status then return {'gone', 0, now} end
+if status ~= 'queued' and status ~= 'started' then return {'finished', 0, now} end
 redis.call('ZREM', KEYS[2], ARGV[1])
 local attempts = tonumber(redis.call('HGET', KEYS[1], 'attempts'))
 if attempts >= tonumber(ARGV[2]) then
@@ -47,12 +47,12 @@ if attempts >= tonumber(ARGV[2]) then
   redis.call('EXPIRE', KEYS[1], ARGV[3])
   redis.call('LPUSH', KEYS[3], ARGV[1])
   redis.call('PUBLISH', ARGV[4], 'failed')
-  return {'exhausted', attempts}
+  return {'exhausted', attempts, now}
 end
 attempts = redis.call('HINCRBY', KEYS[1], 'attempts', 1)
 redis.call('HSET', KEYS[1], 'status', 'started')
 redis.call('HSETNX', KEYS[1], 'started_at', now)
-return {'claimed', attempts}
+return {'claimed', attempts, now}
 """
 )
 
@@ -89,3 +89,12 @@ redis.call('DEL', KEYS[1])
 return 'erased'
 """
 )
+
+FORGET: Final = """
+-- KEYS: idempotency binding. ARGV: id of the job it must name
+local binding = redis.call('GET', KEYS[1])
+if binding and string.sub(binding, 1, #ARGV[1] + 1) == ARGV[1] .. ' ' then
+  redis.call('DEL', KEYS[1])
+end
+return 0
+"""

@@ -1,0 +1,57 @@
+"""`python -m tbscreen_gateway`: serves HTTP until SIGTERM or SIGINT."""
+
+import socket
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+
+from tbscreen_gateway.app import create_app
+from tbscreen_gateway.settings import GatewaySettings
+from tbscreen_gateway.waiting import FinishedJobs
+from tbscreen_shared.logging import configure_logging
+
+
+class GatewayServer(uvicorn.Server):
+    """Answers the requests it holds for unfinished jobs before it waits for them to end."""
+
+    def __init__(self, config: uvicorn.Config, finished: FinishedJobs) -> None:
+        super().__init__(config)
+        self._finished = finished
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stops accepting, answers, and ends."""
+        self._finished.release()
+        await super().shutdown(sockets)
+
+
+def main() -> int:
+    """Returns the process's exit status: 2 for settings that are missing or wrong."""
+    try:
+        settings = GatewaySettings()  # type: ignore[call-arg]  # from the environment
+    except ValidationError as error:
+        for item in error.errors():
+            name = ".".join(str(part) for part in item["loc"])
+            sys.stderr.write(f"tbscreen_gateway: setting {name}: {item['msg']}\n")
+        return 2
+    configure_logging("gateway", log_format=settings.log_format, level=settings.log_level)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        http="h11",
+        ws="none",
+        timeout_graceful_shutdown=settings.shutdown_grace_s,
+        reset_contextvars=True,
+    )
+    GatewayServer(config, app.state.finished).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

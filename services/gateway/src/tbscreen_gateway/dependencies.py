@@ -1,0 +1,86 @@
+"""What routes ask for by type."""
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final, cast
+
+from fastapi import Depends, Header, Path, Query, Request
+
+from tbscreen_gateway.problems import Refusal
+from tbscreen_gateway.services import Services
+from tbscreen_gateway.waiting import MAX_WAIT_S
+from tbscreen_shared.errors import ErrorCode
+
+_PREFERRED_WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.I)
+_IDEMPOTENCY_KEY: Final = r"^[\x21-\x7e]{1,255}$"
+
+
+def get_services(request: Request) -> Services:
+    """The application's parts, from the lifespan's state."""
+    return cast("Services", request.state.services)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How long an answer may be held back, and the header that says a preference was honoured."""
+
+    seconds: float
+    headers: Mapping[str, str]
+
+
+def get_wait(
+    wait: Annotated[
+        float | None,
+        Query(
+            ge=0,
+            allow_inf_nan=False,
+            description=f"Seconds to wait for the result; at most {MAX_WAIT_S:.0f} are waited.",
+            examples=[20],
+        ),
+    ] = None,
+    prefer: Annotated[
+        str | None,
+        Header(alias="Prefer", description="wait=SECONDS, as in RFC 7240.", examples=["wait=20"]),
+    ] = None,
+) -> Wait:
+    """`?wait=` before `Prefer: wait=`; none is no wait."""
+    if wait is not None:
+        return Wait(min(wait, MAX_WAIT_S), {})
+    preferred = _PREFERRED_WAIT.search(prefer or "")
+    if preferred is None:
+        return Wait(0, {})
+    seconds = min(int(preferred[1]), int(MAX_WAIT_S))
+    return Wait(seconds, {"Preference-Applied": f"wait={seconds}"})
+
+
+def get_job_id(
+    job_id: Annotated[str, Path(description="The job's UUID, as POST /v1/jobs answered it.")],
+) -> str:
+    """A job id in the one form they are made in; anything else is no job."""
+    try:
+        if str(uuid.UUID(job_id)) == job_id:
+            return job_id
+    except ValueError:
+        pass
+    raise job_not_found()
+
+
+def job_not_found() -> Refusal:
+    """The answer for an id that is unknown, expired or no id at all."""
+    return Refusal(ErrorCode.JOB_NOT_FOUND, "The id is unknown, or the job has expired.")
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]
+WaitDep = Annotated[Wait, Depends(get_wait)]
+JobIdDep = Annotated[str, Depends(get_job_id)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=_IDEMPOTENCY_KEY,
+        description="A string of your choice, unique to the upload: a repeat with the same key and "
+        "the same bytes answers with the first one's job.",
+    ),
+]

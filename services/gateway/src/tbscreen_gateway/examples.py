@@ -1,0 +1,135 @@
+"""What the API's documentation shows: examples of each answer and each error."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from tbscreen_gateway.problems import PROBLEM_MEDIA_TYPE, RETRY_AFTER_S, TITLES, Problem
+from tbscreen_gateway.uploads import FILE_FIELD
+from tbscreen_shared.contracts import Job
+from tbscreen_shared.errors import HTTP_STATUS, ErrorCode
+
+_ID: Final = "0199e0a4-7c1e-7d52-9a53-0f2a5e6b8c11"
+
+QUEUED_JOB: Final[dict[str, Any]] = {
+    "id": _ID,
+    "status": "queued",
+    "created_at": "2026-11-22T09:30:00.120Z",
+    "started_at": None,
+    "finished_at": None,
+    "attempts": 0,
+    "queue_position": 3,
+    "result": None,
+    "error": None,
+    "expires_at": None,
+}
+
+_FINISHED: Final = {
+    **QUEUED_JOB,
+    "started_at": "2026-11-22T09:30:00.180Z",
+    "finished_at": "2026-11-22T09:30:00.262Z",
+    "attempts": 1,
+    "queue_position": None,
+    "expires_at": "2026-11-23T09:30:00.262Z",
+}
+
+SUCCEEDED_JOB: Final[dict[str, Any]] = {
+    **_FINISHED,
+    "status": "succeeded",
+    "result": {
+        "prediction": "TB Positive",
+        "probability": 0.83,
+        "score": 83.0,
+        "probabilities": {"Normal": 0.17, "TB Positive": 0.83},
+        "threshold": 0.41,
+        "operating_point": "balanced",
+        "activation_map": [[0.02, 0.11], [0.64, 1.0]],
+        "warnings": ["low_resolution"],
+        "model": {"version": "2026.11.1", "sha256": "3f" * 32},
+        "preprocessing": "1",
+        "input": {"sha256": "a1" * 32, "width": 2517, "height": 2713, "format": "jpeg"},
+        "timings_ms": {"queue": 60.0, "decode": 41.0, "inference": 33.0, "total": 142.0},
+    },
+}
+
+FAILED_JOB: Final[dict[str, Any]] = {
+    **_FINISHED,
+    "status": "failed",
+    "error": {"code": "unreadable_image", "message": "the image is damaged or cut short"},
+}
+
+CANCELED_JOB: Final[dict[str, Any]] = {
+    **_FINISHED,
+    "status": "canceled",
+    "started_at": None,
+    "attempts": 0,
+}
+
+UPLOAD_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FILE_FIELD],
+                    "properties": {
+                        FILE_FIELD: {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "One radiograph: PNG, JPEG, TIFF or DICOM, told by its "
+                            "content. Its name is ignored.",
+                        }
+                    },
+                    "additionalProperties": False,
+                }
+            }
+        },
+    }
+}
+
+
+def job_answer(description: str, **examples: dict[str, Any]) -> dict[str, Any]:
+    """Returns an OpenAPI response whose body is a job."""
+    return {
+        "model": Job,
+        "description": description,
+        "content": {
+            "application/json": {
+                "examples": {name: {"value": value} for name, value in examples.items()}
+            }
+        },
+    }
+
+
+def problem_answers(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
+    """Returns OpenAPI responses for errors, one for each status, with an example for each code."""
+    answers: dict[int | str, dict[str, Any]] = {}
+    for status in sorted({HTTP_STATUS[code] for code in codes}):
+        here = [code for code in codes if HTTP_STATUS[code] == status]
+        answers[status] = {
+            "model": Problem,
+            "description": "; ".join(TITLES[code] for code in here) + ".",
+            "content": {PROBLEM_MEDIA_TYPE: {"examples": _problem_examples(here)}},
+        }
+        if any(code in RETRY_AFTER_S for code in here):
+            answers[status]["headers"] = {
+                "Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}
+            }
+    return answers
+
+
+def _problem_examples(codes: Iterable[ErrorCode]) -> dict[str, Any]:
+    return {
+        str(code): {
+            "value": {
+                "type": f"/docs#{code}",
+                "title": TITLES[code],
+                "status": HTTP_STATUS[code],
+                "detail": f"{TITLES[code]}.",
+                "code": str(code),
+                "instance": "/v1/jobs",
+                "request_id": "5f0c4b1d2e3a4f6b8c9d0e1f2a3b4c5d",
+            }
+        }
+        for code in codes
+    }

@@ -1,0 +1,196 @@
+"""Looks at everything the gateway needs, for people and for orchestrators."""
+
+import time
+from datetime import datetime
+from enum import StrEnum
+from importlib.metadata import version
+from typing import Final
+
+from pydantic import BaseModel, Field
+from redis import Redis
+from redis.exceptions import RedisError
+
+from tbscreen_shared.blobs import BlobStore
+from tbscreen_shared.bundle import Bundle, ModelStore
+from tbscreen_shared.contracts import ModelRef, WorkerBeat
+from tbscreen_shared.errors import BlobError, BundleError
+from tbscreen_shared.jobs.keys import QUEUED
+from tbscreen_shared.workers import WorkerRegistry
+
+APPLICATION: Final = "tbscreen"
+VERSION: Final = version("tbscreen-gateway")
+
+
+class Status(StrEnum):
+    """Whether radiographs can be answered."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+
+
+class RedisHealth(BaseModel):
+    """The job store and queue."""
+
+    ok: bool
+    latency_ms: float | None = None
+
+
+class StorageHealth(BaseModel):
+    """The volume uploads are kept on until they are read."""
+
+    ok: bool
+    detail: str | None = None
+
+
+class ActiveModelHealth(BaseModel):
+    """The model that `current` names on the models volume."""
+
+    ok: bool
+    version: str | None = None
+    sha256: str | None = None
+    operating_point: str | None = None
+    created_at: datetime | None = None
+    detail: str | None = Field(default=None, description="why it can not be used")
+
+
+class HealthReport(BaseModel):
+    """For people. `problems` says in plain words what is wrong."""
+
+    status: Status
+    application: str
+    version: str
+    redis: RedisHealth
+    storage: StorageHealth
+    model: ActiveModelHealth
+    workers: list[WorkerBeat]
+    queue_length: int | None
+    problems: list[str]
+
+
+class Readiness(BaseModel):
+    """Whether uploads can be accepted, part by part."""
+
+    ready: bool
+    redis: bool
+    storage: bool
+    model: bool
+
+
+class Load(BaseModel):
+    """What the metrics show of the rest of the system."""
+
+    redis_up: bool
+    queue_length: int | None
+    workers_alive: int | None
+
+
+class HealthProbe:
+    """Synchronous; a check takes milliseconds, or the Redis client's timeout when Redis hangs."""
+
+    def __init__(
+        self, redis: "Redis", workers: WorkerRegistry, blobs: BlobStore, models: ModelStore
+    ) -> None:
+        self._redis = redis
+        self._workers = workers
+        self._blobs = blobs
+        self._models = models
+
+    def report(self) -> HealthReport:
+        """Looks at everything."""
+        redis, workers, queue_length = self._check_redis()
+        storage = self._check_storage()
+        model, bundle = self._check_model()
+        problems = [detail for detail in (storage.detail, model.detail) if detail]
+        if not redis.ok:
+            problems.insert(0, "The job store (Redis) can not be reached.")
+        elif not workers:
+            problems.append("No worker is running: radiographs are accepted but not read.")
+        problems += _model_problems(workers, bundle)
+        return HealthReport(
+            status=Status.DEGRADED if problems else Status.OK,
+            application=APPLICATION,
+            version=VERSION,
+            redis=redis,
+            storage=storage,
+            model=model,
+            workers=workers,
+            queue_length=queue_length,
+            problems=problems,
+        )
+
+    def readiness(self) -> Readiness:
+        """Looks at what accepting an upload needs.
+
+        Workers are not among it: an accepted job is durable and waits for them, and an orchestrator
+        that took the gateway away while the workers restart would refuse what could be kept.
+        """
+        try:
+            redis = bool(self._redis.ping())
+        except RedisError:
+            redis = False
+        storage, model = self._check_storage().ok, self._check_model()[0].ok
+        return Readiness(
+            ready=redis and storage and model, redis=redis, storage=storage, model=model
+        )
+
+    def load(self) -> Load:
+        """Looks at the queue and the workers."""
+        redis, workers, queue_length = self._check_redis()
+        return Load(
+            redis_up=redis.ok,
+            queue_length=queue_length,
+            workers_alive=len(workers) if redis.ok else None,
+        )
+
+    def _check_redis(self) -> tuple[RedisHealth, list[WorkerBeat], int | None]:
+        started = time.perf_counter()
+        try:
+            self._redis.ping()
+            latency_ms = round((time.perf_counter() - started) * 1000, 2)
+            length = int(self._redis.zcard(QUEUED))
+            return RedisHealth(ok=True, latency_ms=latency_ms), self._workers.alive(), length
+        except RedisError:
+            return RedisHealth(ok=False), [], None
+
+    def _check_storage(self) -> StorageHealth:
+        try:
+            self._blobs.check_writable()
+        except BlobError as error:
+            return StorageHealth(ok=False, detail=f"Uploads can not be stored: {error.detail}.")
+        return StorageHealth(ok=True)
+
+    def _check_model(self) -> tuple[ActiveModelHealth, Bundle | None]:
+        """The manifest and the model's size; the workers check the bytes before they use them."""
+        try:
+            bundle = self._models.load_active()
+            found = bundle.model_path.stat().st_size if bundle.model_path.is_file() else -1
+        except (BundleError, OSError) as error:
+            reason = error.detail if isinstance(error, BundleError) else "it can not be read"
+            return ActiveModelHealth(ok=False, detail=f"No usable model: {reason}."), None
+        manifest = bundle.manifest
+        ok = found == manifest.model_bytes
+        health = ActiveModelHealth(
+            ok=ok,
+            version=manifest.version,
+            sha256=manifest.model_sha256,
+            operating_point=manifest.default_operating_point,
+            created_at=manifest.created_at,
+            detail=None if ok else "No usable model: its file is missing or of another size.",
+        )
+        return health, bundle
+
+
+def _model_problems(workers: list[WorkerBeat], bundle: Bundle | None) -> list[str]:
+    problems = [
+        f"Worker {worker.name} refused a model: {worker.rejected_model}."
+        for worker in workers
+        if worker.rejected_model
+    ]
+    if any(worker.model is None for worker in workers):
+        problems.append("A worker has no model yet.")
+    if bundle is not None:
+        manifest = bundle.manifest
+        active = ModelRef(version=manifest.version, sha256=manifest.model_sha256)
+        if any(worker.model not in (None, active) for worker in workers):
+            problems.append(f"Not every worker answers with the active model {manifest.version}.")
+    return problems

@@ -1,0 +1,171 @@
+"""Makes an upload a job: a 202 is a promise, so nothing is accepted by halves."""
+
+import asyncio
+import hashlib
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import uuid6
+from redis.exceptions import RedisError
+from starlette.concurrency import run_in_threadpool
+
+from tbscreen_gateway.metrics import Metrics
+from tbscreen_gateway.problems import Refusal
+from tbscreen_gateway.task_queue import TaskQueue
+from tbscreen_gateway.uploads import Upload
+from tbscreen_shared.blobs import BlobStore
+from tbscreen_shared.errors import ErrorCode
+from tbscreen_shared.jobs import Binding, JobStore, NewJob
+
+logger = logging.getLogger(__name__)
+
+_TWIN_WAIT_S: Final = 5.0
+"""How long a repeated request waits for the first one of its key to be accepted or refused."""
+
+_TWIN_POLL_S: Final = 0.05
+_UNDO_RETRY_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A job that will be done. `replayed`: by an earlier request with the same Idempotency-Key."""
+
+    job_id: str
+    replayed: bool
+
+
+class Intake:
+    """Turns uploads into jobs, each Idempotency-Key into one."""
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        blobs: BlobStore,
+        tasks: TaskQueue,
+        metrics: Metrics,
+        *,
+        max_queue_length: int,
+    ) -> None:
+        self._jobs = jobs
+        self._blobs = blobs
+        self._tasks = tasks
+        self._metrics = metrics
+        self._max_queue_length = max_queue_length
+        self._undoing: set[asyncio.Task[None]] = set()
+
+    async def check_open(self) -> None:
+        """Fails before a body is read that could not be accepted.
+
+        Raises:
+            Refusal: `queue_full`.
+            RedisError: the job store can not be reached.
+        """
+        length = await run_in_threadpool(self._jobs.queue_length)
+        if length >= self._max_queue_length:
+            raise Refusal(
+                ErrorCode.QUEUE_FULL, f"{length} radiographs are waiting already; try again later."
+            )
+
+    async def accept(self, upload: Upload, key: str | None) -> Accepted:
+        """Records and enqueues the upload, or finds the job that its key has made already.
+
+        Raises:
+            Refusal: `broker_unavailable` or `idempotency_conflict`; the upload is erased.
+            RedisError: likewise.
+        """
+        job_id = str(uuid6.uuid7())
+        digest = hashlib.sha256(key.encode()).hexdigest() if key is not None else None
+        try:
+            if digest is not None:
+                earlier = await self._claim_key(digest, job_id, upload.sha256)
+                if earlier is not None:
+                    await run_in_threadpool(self._blobs.erase, upload.blob)
+                    self._metrics.replayed.inc()
+                    return Accepted(earlier, replayed=True)
+            await run_in_threadpool(self._record_and_send, job_id, upload)
+        except BaseException:
+            await self._undo(job_id, digest, upload.blob)
+            raise
+        if digest is not None:
+            await self._confirm_key(digest, job_id, upload.sha256)
+        self._metrics.accepted.inc()
+        return Accepted(job_id, replayed=False)
+
+    async def close(self) -> None:
+        """Gives up on what could not be undone."""
+        for task in self._undoing:
+            task.cancel()
+        await asyncio.gather(*self._undoing, return_exceptions=True)
+
+    def _record_and_send(self, job_id: str, upload: Upload) -> None:
+        # The id is new, so a record of that id is this one's: Redis ran the call, lost the answer,
+        # and the client repeated it.
+        with suppress(ValueError):
+            self._jobs.create(NewJob(job_id, upload.blob, upload.sha256, upload.format))
+        self._tasks.send(job_id)
+
+    async def _claim_key(self, digest: str, job_id: str, sha256: str) -> str | None:
+        """Returns the id of the job that the key has made, None when the key is ours now."""
+        deadline = asyncio.get_running_loop().time() + _TWIN_WAIT_S
+        while True:
+            earlier = await run_in_threadpool(self._jobs.remember, digest, job_id, sha256)
+            if earlier is None or earlier.job_id == job_id:
+                return None
+            if earlier.sha256 != sha256:
+                raise Refusal(
+                    ErrorCode.IDEMPOTENCY_CONFLICT,
+                    "This Idempotency-Key came with another file before; use a new key.",
+                )
+            if await self._still_stands(digest, earlier):
+                return earlier.job_id
+            if asyncio.get_running_loop().time() > deadline:
+                raise Refusal(
+                    ErrorCode.BROKER_UNAVAILABLE,
+                    "The first request with this Idempotency-Key is still being accepted.",
+                )
+            await asyncio.sleep(_TWIN_POLL_S)
+
+    async def _still_stands(self, digest: str, earlier: Binding) -> bool:
+        if not earlier.accepted:
+            return False
+        if await run_in_threadpool(self._jobs.get, earlier.job_id) is not None:
+            return True
+        # It was deleted since: the key is free for a new job.
+        await run_in_threadpool(self._jobs.forget, digest, earlier.job_id)
+        return False
+
+    async def _confirm_key(self, digest: str, job_id: str, sha256: str) -> None:
+        try:
+            await run_in_threadpool(self._jobs.confirm, digest, job_id, sha256)
+        except RedisError:
+            # The job is accepted all the same; only a repeat within the day would make another.
+            logger.warning("could not confirm an idempotency key", extra={"job_id": job_id})
+
+    async def _undo(self, job_id: str, digest: str | None, blob: str) -> None:
+        """Takes everything back. What needs Redis is tried until Redis is back.
+
+        Without the retry a record without a task would stand in the queue for ever.
+        """
+        self._blobs.erase(blob)
+        if not await self._try_undo(job_id, digest):
+            task = asyncio.create_task(self._keep_undoing(job_id, digest))
+            self._undoing.add(task)
+            task.add_done_callback(self._undoing.discard)
+
+    async def _keep_undoing(self, job_id: str, digest: str | None) -> None:
+        while not await self._try_undo(job_id, digest):
+            await asyncio.sleep(_UNDO_RETRY_S)
+
+    async def _try_undo(self, job_id: str, digest: str | None) -> bool:
+        def undo() -> None:
+            self._jobs.discard(job_id)
+            if digest is not None:
+                self._jobs.forget(digest, job_id)
+
+        try:
+            await run_in_threadpool(undo)
+        except RedisError:
+            return False
+        return True

@@ -1,0 +1,170 @@
+"""Every error answer, made in one place: application/problem+json (RFC 9457) with a stable code.
+
+TbscreenError            code, public detail (tbscreen_shared.errors)
+└── Refusal              an error of the request or of the moment, with headers of its own
+"""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from redis.exceptions import OutOfMemoryError, RedisError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Scope
+
+from tbscreen_shared.errors import HTTP_STATUS, ErrorCode, TbscreenError
+
+logger = logging.getLogger(__name__)
+
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+
+TITLES: Final[dict[ErrorCode, str]] = {
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: "Not a file type that can be read",
+    ErrorCode.FILE_TOO_LARGE: "The file is too large",
+    ErrorCode.IMAGE_TOO_LARGE: "The image has too many pixels",
+    ErrorCode.UNREADABLE_IMAGE: "The image can not be read",
+    ErrorCode.EMPTY_UPLOAD: "The file is empty",
+    ErrorCode.INVALID_REQUEST: "The request is not valid",
+    ErrorCode.NOT_A_CHEST_RADIOGRAPH: "Not a frontal chest radiograph",
+    ErrorCode.UNAUTHORIZED: "Not authorized",
+    ErrorCode.NOT_FOUND: "Nothing is here",
+    ErrorCode.METHOD_NOT_ALLOWED: "The method is not allowed here",
+    ErrorCode.JOB_NOT_FOUND: "There is no such job",
+    ErrorCode.MODEL_NOT_FOUND: "There is no such model",
+    ErrorCode.HEATMAP_NOT_AVAILABLE: "The job has no heat map",
+    ErrorCode.IDEMPOTENCY_CONFLICT: "The Idempotency-Key belongs to another upload",
+    ErrorCode.QUEUE_FULL: "Too many radiographs are waiting",
+    ErrorCode.RATE_LIMITED: "Too many requests",
+    ErrorCode.STORAGE_FULL: "The storage is full",
+    ErrorCode.BROKER_UNAVAILABLE: "The queue can not be reached",
+    ErrorCode.WORKER_LOST: "The workers that read it were lost",
+    ErrorCode.INTERNAL_ERROR: "Something went wrong inside",
+}
+
+RETRY_AFTER_S: Final[dict[ErrorCode, int]] = {
+    ErrorCode.BROKER_UNAVAILABLE: 2,
+    ErrorCode.QUEUE_FULL: 10,
+    ErrorCode.RATE_LIMITED: 5,
+}
+
+_CODE_OF_STATUS: Final[dict[int, ErrorCode]] = {
+    404: ErrorCode.NOT_FOUND,
+    405: ErrorCode.METHOD_NOT_ALLOWED,
+}
+
+
+class Refusal(TbscreenError):
+    """A request that is answered with a problem, and the headers that go with it."""
+
+    def __init__(
+        self, code: ErrorCode, detail: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(code, detail)
+        self.headers = dict(headers or {})
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one parameter."""
+
+    location: str = Field(description="e.g. query.wait")
+    message: str
+
+
+class Problem(BaseModel):
+    """The body of every error answer."""
+
+    type: str = Field(description="where the API's documentation explains the code")
+    title: str
+    status: int
+    detail: str
+    code: ErrorCode
+    instance: str = Field(description="the path that was asked for")
+    request_id: str = Field(description="also in X-Request-ID and on the log lines")
+    errors: list[FieldProblem] | None = None
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Maps every exception a route may raise. The rest is `unexpected_problem`'s."""
+    app.add_exception_handler(TbscreenError, _on_tbscreen_error)
+    app.add_exception_handler(RedisError, _on_redis_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+def unexpected_problem(scope: Scope) -> Response:
+    """The answer to an exception that nothing expected; it says nothing of it."""
+    return _respond(scope, ErrorCode.INTERNAL_ERROR, "The error was logged under the request id.")
+
+
+def _respond(
+    scope: Scope,
+    code: ErrorCode,
+    detail: str,
+    *,
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+    errors: list[FieldProblem] | None = None,
+) -> Response:
+    problem = Problem(
+        type=f"/docs#{code}",
+        title=TITLES[code],
+        status=status or HTTP_STATUS[code],
+        detail=detail,
+        code=code,
+        instance=scope["path"],
+        request_id=scope.get("request_id", ""),
+        errors=errors,
+    )
+    scope["problem_code"] = code
+    headers = {"Cache-Control": "no-store", **(headers or {})}
+    if code in RETRY_AFTER_S:
+        headers.setdefault("Retry-After", str(RETRY_AFTER_S[code]))
+    return Response(
+        problem.model_dump_json(exclude_none=True),
+        status_code=problem.status,
+        media_type=PROBLEM_MEDIA_TYPE,
+        headers=headers,
+    )
+
+
+def _on_tbscreen_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TbscreenError)
+    headers = error.headers if isinstance(error, Refusal) else None
+    return _respond(request.scope, error.code, error.detail, headers=headers)
+
+
+def _on_redis_error(request: Request, error: Exception) -> Response:
+    logger.warning("redis failed a request", extra={"error": type(error).__name__})
+    if isinstance(error, OutOfMemoryError):
+        return _respond(request.scope, ErrorCode.STORAGE_FULL, "The job store has no memory left.")
+    return _respond(
+        request.scope, ErrorCode.BROKER_UNAVAILABLE, "The job store can not be reached; try again."
+    )
+
+
+def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    # The rejected value stays out: it is the client's, and it may be anything.
+    errors = [
+        FieldProblem(location=".".join(str(part) for part in item["loc"]), message=item["msg"])
+        for item in error.errors()
+    ]
+    return _respond(
+        request.scope, ErrorCode.INVALID_REQUEST, "A parameter is not valid.", errors=errors
+    )
+
+
+def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = error.status_code
+    code = _CODE_OF_STATUS.get(
+        status, ErrorCode.INTERNAL_ERROR if status >= 500 else ErrorCode.INVALID_REQUEST
+    )
+    return _respond(
+        request.scope, code, f"{HTTPStatus(status).phrase}.", status=status, headers=error.headers
+    )

@@ -1,0 +1,56 @@
+"""Health: for people, for orchestrators, for Prometheus."""
+
+import math
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from tbscreen_gateway.dependencies import ServicesDep
+from tbscreen_gateway.health import HealthReport, Readiness
+from tbscreen_gateway.metrics import METRICS_MEDIA_TYPE
+
+router = APIRouter(tags=["Health"])
+
+
+@router.get("/health", summary="See how the system is")
+def report_health(services: ServicesDep, response: Response) -> HealthReport:
+    """For people: 200 even when degraded; its problems say in words what is wrong."""
+    response.headers["Cache-Control"] = "no-store"
+    return services.health.report()
+
+
+@router.get("/livez", summary="Is the process alive?", response_class=Response)
+async def is_alive() -> Response:
+    """For orchestrators: 200 while the process answers at all. It looks at nothing else."""
+    return Response("alive\n", media_type="text/plain")
+
+
+@router.get(
+    "/readyz",
+    summary="Can uploads be accepted?",
+    response_model=Readiness,
+    responses={
+        503: {"model": Readiness, "description": "Redis, the storage or the model is missing."}
+    },
+)
+def is_ready(services: ServicesDep) -> Response:
+    """For orchestrators: 200 when Redis answers, uploads can be stored and a model is active.
+
+    Workers do not count: accepted jobs are durable and wait for them.
+    """
+    readiness = services.health.readiness()
+    return JSONResponse(
+        readiness.model_dump(),
+        status_code=200 if readiness.ready else 503,
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+def show_metrics(services: ServicesDep) -> Response:
+    """Counts, durations by route, and the queue's and workers' state at this moment."""
+    load, metrics = services.health.load(), services.metrics
+    metrics.redis_up.set(load.redis_up)
+    metrics.queue_length.set(math.nan if load.queue_length is None else load.queue_length)
+    metrics.workers_alive.set(math.nan if load.workers_alive is None else load.workers_alive)
+    return Response(metrics.exposition(), media_type=METRICS_MEDIA_TYPE)

@@ -1,0 +1,65 @@
+"""Pages for people: the screening page and the API's documentation. Nothing is loaded from afar."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+
+from tbscreen_gateway.api_guide import describe_api
+from tbscreen_gateway.dependencies import ServicesDep
+from tbscreen_gateway.health import VERSION
+
+router = APIRouter(include_in_schema=False)
+
+_PACKAGE: Final = Path(__file__).parent.parent
+STATIC_DIR: Final = _PACKAGE / "static"
+
+# blob: is the browser's own preview of a chosen file.
+_PAGE_CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS: Final = {"Content-Security-Policy": _PAGE_CSP, "Cache-Control": "no-cache"}
+
+
+class Assets(StaticFiles):
+    """The pages' scripts and styles, asked for anew each time, so that an upgrade shows at once."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Returns the file, or 304 where the browser has it."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def _to_pretty_json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+_templates: Final = Jinja2Templates(directory=_PACKAGE / "templates")
+_templates.env.filters["pretty_json"] = _to_pretty_json
+_templates.env.trim_blocks = True
+_templates.env.lstrip_blocks = True
+
+
+@router.get("/")
+def show_screening_page(request: Request, services: ServicesDep) -> HTMLResponse:
+    """The page a clinician works with."""
+    context = {
+        "version": VERSION,
+        "max_upload_mib": f"{services.settings.max_upload_bytes / 2**20:g}",
+    }
+    return _templates.TemplateResponse(request, "index.html", context, headers=_HEADERS)
+
+
+@router.get("/docs")
+def show_api_guide(request: Request) -> HTMLResponse:
+    """The API's documentation, drawn from the OpenAPI document."""
+    guide = describe_api(request.app.openapi())
+    return _templates.TemplateResponse(
+        request, "docs.html", {"version": VERSION, "guide": guide}, headers=_HEADERS
+    )

@@ -1,0 +1,24 @@
+"""The gateway's settings."""
+
+from pydantic import Field
+
+from tbscreen_shared.settings import SharedSettings
+
+
+class GatewaySettings(SharedSettings):
+    """Read from the environment with the prefix TBSCREEN_; REDIS_URL is also taken bare."""
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="0 takes a free one")
+    max_upload_bytes: int = Field(
+        default=64 * 1024 * 1024, gt=0, description="size of the largest radiograph taken"
+    )
+    max_queue_length: int = Field(
+        default=10_000, gt=0, description="waiting jobs beyond which uploads are refused"
+    )
+    predict_wait_s: float = Field(
+        default=30, ge=0, description="how long POST /predict waits before it answers 202"
+    )
+    shutdown_grace_s: int = Field(
+        default=10, ge=0, description="how long requests in hand may take once the end is asked for"
+    )

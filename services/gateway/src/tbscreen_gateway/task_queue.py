@@ -1,0 +1,50 @@
+"""Sends tasks. Behind a Protocol, so that a test may refuse to."""
+
+from typing import Protocol
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from tbscreen_gateway.problems import Refusal
+from tbscreen_shared.errors import ErrorCode
+from tbscreen_shared.queue import SCREEN_TASK, make_celery_app
+from tbscreen_shared.settings import SharedSettings
+
+
+class TaskQueue(Protocol):
+    """Where a job's task goes."""
+
+    def send(self, job_id: str) -> None:
+        """Puts the job's task on the queue.
+
+        Raises:
+            Refusal: `broker_unavailable`; the task may yet have arrived.
+        """
+
+    def close(self) -> None:
+        """Ends the connections."""
+
+
+class CeleryTaskQueue:
+    """The real queue. Safe to use from many threads."""
+
+    def __init__(self, settings: SharedSettings) -> None:
+        self._celery: Celery = make_celery_app(settings)
+        # Both are made lazily and without a lock; two first requests at once would make two.
+        self._celery.finalize()
+        self._producers = self._celery.amqp.producer_pool
+
+    def send(self, job_id: str) -> None:
+        """See `TaskQueue`."""
+        try:
+            self._celery.send_task(SCREEN_TASK, args=[job_id], task_id=job_id)
+        except (OperationalError, RedisError, OSError) as error:
+            raise Refusal(
+                ErrorCode.BROKER_UNAVAILABLE,
+                "The radiograph could not be queued and was not kept; send it again.",
+            ) from error
+
+    def close(self) -> None:
+        """See `TaskQueue`."""
+        self._celery.close()

@@ -1,0 +1,172 @@
+"""Holds a request until its job is finished: woken by Redis, not by a timer."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Final
+
+from fastapi import Request
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from starlette.concurrency import run_in_threadpool
+
+from tbscreen_shared.contracts import Job
+from tbscreen_shared.jobs import DONE_CHANNEL_PREFIX, JobStore
+
+logger = logging.getLogger(__name__)
+
+MAX_WAIT_S: Final = 30.0
+
+_RECHECK_S: Final = 3.0
+"""Published messages are not kept: one lost with its connection is made up for by looking."""
+
+_RECONNECT_S: Final = 0.5
+_REDIS_TIMEOUT_S: Final = 5.0
+
+
+class FinishedJobs:
+    """Hears of every job that finishes, over one subscription, and wakes who waits for it."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis_url = redis_url
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self.released = False
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Keeps the subscription while the block runs, across losses of Redis."""
+        listener = asyncio.create_task(self._listen())
+        try:
+            yield
+        finally:
+            # Again and again: redis-py 8.1 loses a cancellation that comes while it connects.
+            while not listener.done():
+                listener.cancel()
+                await asyncio.wait({listener}, timeout=0.1)
+
+    @contextmanager
+    def watch(self, job_id: str) -> Iterator[asyncio.Event]:
+        """Yields an event that is set when the job may have finished: look, then clear it."""
+        event = asyncio.Event()
+        events = self._waiting.setdefault(job_id, set())
+        events.add(event)
+        try:
+            yield event
+        finally:
+            events.discard(event)
+            if not events and self._waiting.get(job_id) is events:
+                del self._waiting[job_id]
+
+    def release(self) -> None:
+        """Ends every wait, now and from now on: the server is about to stop."""
+        self.released = True
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._hear()
+            except (RedisError, OSError) as error:
+                logger.warning(
+                    "lost the subscription to finished jobs",
+                    extra={"error": type(error).__name__},
+                )
+            await asyncio.sleep(_RECONNECT_S)
+
+    async def _hear(self) -> None:
+        async with (
+            Redis.from_url(
+                self._redis_url,
+                decode_responses=True,
+                socket_connect_timeout=_REDIS_TIMEOUT_S,
+                health_check_interval=_REDIS_TIMEOUT_S,
+                # A silent reconnect would hide that messages were missed.
+                retry=Retry(NoBackoff(), 0),
+            ) as redis,
+            redis.pubsub(ignore_subscribe_messages=True) as subscription,
+        ):
+            await subscription.psubscribe(f"{DONE_CHANNEL_PREFIX}*")
+            # Whatever finished while nobody listened.
+            self._wake_all()
+            while True:
+                # The timeout lets the health check find a connection that died in silence.
+                message = await subscription.get_message(timeout=_REDIS_TIMEOUT_S)
+                if message is not None:
+                    job_id = message["channel"].removeprefix(DONE_CHANNEL_PREFIX)
+                    for event in self._waiting.get(job_id, ()):
+                        event.set()
+
+
+class JobWaiter:
+    """Looks a job up, waiting for its end if asked to."""
+
+    def __init__(self, jobs: JobStore, finished: FinishedJobs) -> None:
+        self._jobs = jobs
+        self._finished = finished
+
+    async def get(self, job_id: str, *, wait_s: float, request: Request) -> Job | None:
+        """Returns the job, or None for an unknown id.
+
+        Comes back when the job is finished, `wait_s` seconds are over, the client has left or the
+        server is about to stop, whichever is first. A Redis that is lost meanwhile may come back
+        until then.
+
+        Raises:
+            RedisError: the job store could not be reached at the last look.
+        """
+        if wait_s <= 0:
+            return await run_in_threadpool(self._jobs.get, job_id)
+        deadline = asyncio.get_running_loop().time() + wait_s
+        departure = asyncio.create_task(_departure(request))
+        try:
+            with self._finished.watch(job_id) as maybe_finished:
+                return await self._watch(job_id, deadline, maybe_finished, departure)
+        finally:
+            departure.cancel()
+            with suppress(asyncio.CancelledError):
+                await departure
+
+    async def _watch(
+        self,
+        job_id: str,
+        deadline: float,
+        maybe_finished: asyncio.Event,
+        departure: asyncio.Task[None],
+    ) -> Job | None:
+        while True:
+            maybe_finished.clear()
+            error: RedisError | None = None
+            try:
+                job = await run_in_threadpool(self._jobs.get, job_id)
+                if job is None or job.status.is_final:
+                    return job
+            except RedisError as lost:
+                error = lost
+            remaining_s = deadline - asyncio.get_running_loop().time()
+            if remaining_s <= 0 or self._finished.released or departure.done():
+                if error is not None:
+                    raise error
+                return job
+            signal = asyncio.create_task(maybe_finished.wait())
+            try:
+                await asyncio.wait(
+                    (signal, departure),
+                    timeout=min(remaining_s, _RECHECK_S),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            finally:
+                signal.cancel()
+
+
+async def _departure(request: Request) -> None:
+    """Returns when the client has left; its request's body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

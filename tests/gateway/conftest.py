@@ -1,0 +1,58 @@
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+from redis import Redis
+
+from support.fake_bundle import publish_fake_bundle
+from support.fake_worker import FakeWorker, a_result
+from support.gateway_app import running_gateway
+from support.redis_server import running_redis
+from tbscreen_gateway.settings import GatewaySettings
+from tbscreen_shared.jobs import JobStore
+from tbscreen_shared.queue import connect_redis
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    with connect_redis(redis_url) as client:
+        client.flushdb()
+        yield client
+
+
+@pytest.fixture
+def jobs(redis: Redis) -> JobStore:
+    return JobStore(redis, result_ttl_s=600, max_attempts=3)
+
+
+@pytest.fixture
+def worker(redis: Redis) -> FakeWorker:
+    return FakeWorker(redis, lambda sha256: a_result(sha256=sha256))
+
+
+@pytest.fixture
+def settings(redis: Redis, redis_url: str, tmp_path: Path) -> GatewaySettings:
+    """On an empty Redis, with one published bundle."""
+    publish_fake_bundle(tmp_path / "models", tmp_path / "staging")
+    return GatewaySettings(
+        redis_url=SecretStr(redis_url),
+        blobs_dir=tmp_path / "blobs",
+        models_dir=tmp_path / "models",
+        max_upload_bytes=100_000,
+        predict_wait_s=5,
+    )
+
+
+@pytest_asyncio.fixture
+async def client(settings: GatewaySettings) -> AsyncIterator[httpx.AsyncClient]:
+    async with running_gateway(settings) as gateway:
+        yield gateway

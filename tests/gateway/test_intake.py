@@ -1,0 +1,167 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError
+
+from tbscreen_gateway.intake import Intake
+from tbscreen_gateway.metrics import Metrics
+from tbscreen_gateway.problems import Refusal
+from tbscreen_gateway.uploads import Upload
+from tbscreen_shared.blobs import BlobStore
+from tbscreen_shared.contracts import ImageFormat
+from tbscreen_shared.errors import ErrorCode
+from tbscreen_shared.jobs import JobStore
+
+
+class FakeTaskQueue:
+    """Keeps what it is sent, or refuses it."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.refuses = False
+
+    def send(self, job_id: str) -> None:
+        if self.refuses:
+            raise Refusal(ErrorCode.BROKER_UNAVAILABLE, "refused")
+        self.sent.append(job_id)
+
+    def close(self) -> None:
+        pass
+
+
+class UnreliableJobStore(JobStore):
+    """Loses the connection on the next `failures` discards."""
+
+    failures = 0
+
+    def discard(self, job_id: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("lost")
+        super().discard(job_id)
+
+
+@pytest.fixture
+def tasks() -> FakeTaskQueue:
+    return FakeTaskQueue()
+
+
+@pytest.fixture
+def store(redis: Redis) -> UnreliableJobStore:
+    return UnreliableJobStore(redis, result_ttl_s=600, max_attempts=3)
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path)
+
+
+@pytest.fixture
+def intake(store: UnreliableJobStore, blobs: BlobStore, tasks: FakeTaskQueue) -> Intake:
+    return Intake(store, blobs, tasks, Metrics(), max_queue_length=2)
+
+
+def an_upload(blobs: BlobStore, sha256: str = "a" * 64) -> Upload:
+    with blobs.open_writer() as writer:
+        writer.write(b"picture")
+        return Upload(writer.commit(), sha256, ImageFormat.PNG, 7)
+
+
+async def test_an_accepted_upload_is_recorded_and_sent(
+    intake: Intake, store: JobStore, blobs: BlobStore, tasks: FakeTaskQueue
+) -> None:
+    upload = an_upload(blobs)
+    accepted = await intake.accept(upload, None)
+    assert tasks.sent == [accepted.job_id]
+    assert store.blob_of(accepted.job_id) == upload.blob
+
+
+async def test_what_can_not_be_enqueued_leaves_nothing_behind(
+    intake: Intake, redis: Redis, blobs: BlobStore, tasks: FakeTaskQueue, tmp_path: Path
+) -> None:
+    tasks.refuses = True
+    with pytest.raises(Refusal) as caught:
+        await intake.accept(an_upload(blobs), "key")
+    assert caught.value.code is ErrorCode.BROKER_UNAVAILABLE
+    assert redis.keys("tbscreen:*") == []
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_key_whose_first_upload_was_refused_makes_a_job_the_next_time(
+    intake: Intake, blobs: BlobStore, tasks: FakeTaskQueue
+) -> None:
+    tasks.refuses = True
+    with pytest.raises(Refusal):
+        await intake.accept(an_upload(blobs), "key")
+    tasks.refuses = False
+    accepted = await intake.accept(an_upload(blobs), "key")
+    assert (tasks.sent, accepted.replayed) == ([accepted.job_id], False)
+
+
+async def test_a_record_that_could_not_be_taken_back_at_once_is_taken_back_later(
+    intake: Intake, store: UnreliableJobStore, blobs: BlobStore, tasks: FakeTaskQueue
+) -> None:
+    tasks.refuses = True
+    store.failures = 2
+    with pytest.raises(Refusal):
+        await intake.accept(an_upload(blobs), "key")
+    assert store.queue_length() == 1
+    async with asyncio.timeout(10):
+        while store.queue_length():
+            await asyncio.sleep(0.05)
+    await intake.close()
+
+
+async def test_twenty_simultaneous_requests_with_one_key_make_one_job(
+    intake: Intake, blobs: BlobStore, tasks: FakeTaskQueue, tmp_path: Path
+) -> None:
+    answers = await asyncio.gather(*(intake.accept(an_upload(blobs), "key") for _ in range(20)))
+    assert len({answer.job_id for answer in answers}) == 1
+    assert sum(answer.replayed for answer in answers) == 19
+    assert len(tasks.sent) == 1
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+async def test_a_repeat_is_not_promised_a_job_that_is_refused_meanwhile(
+    intake: Intake, store: JobStore, blobs: BlobStore, tasks: FakeTaskQueue
+) -> None:
+    digest = "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683"  # of "key"
+    store.remember(digest, "in-the-making", "a" * 64)
+    repeat = asyncio.create_task(intake.accept(an_upload(blobs), "key"))
+    await asyncio.sleep(0.2)
+    assert not repeat.done()
+    store.forget(digest, "in-the-making")
+    accepted = await repeat
+    assert (accepted.replayed, tasks.sent) == (False, [accepted.job_id])
+
+
+async def test_a_key_with_other_bytes_is_a_conflict_and_the_upload_is_erased(
+    intake: Intake, blobs: BlobStore, tmp_path: Path
+) -> None:
+    await intake.accept(an_upload(blobs), "key")
+    with pytest.raises(Refusal) as caught:
+        await intake.accept(an_upload(blobs, "b" * 64), "key")
+    assert caught.value.code is ErrorCode.IDEMPOTENCY_CONFLICT
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+async def test_a_key_whose_job_was_erased_makes_a_new_one(
+    intake: Intake, store: JobStore, blobs: BlobStore
+) -> None:
+    first = await intake.accept(an_upload(blobs), "key")
+    store.cancel(first.job_id)
+    store.cancel(first.job_id)
+    second = await intake.accept(an_upload(blobs), "key")
+    assert not second.replayed
+    assert second.job_id != first.job_id
+
+
+async def test_the_queue_is_full_at_its_limit(intake: Intake, blobs: BlobStore) -> None:
+    for _ in range(2):
+        await intake.check_open()
+        await intake.accept(an_upload(blobs), None)
+    with pytest.raises(Refusal) as caught:
+        await intake.check_open()
+    assert caught.value.code is ErrorCode.QUEUE_FULL

@@ -1,0 +1,106 @@
+import re
+
+import httpx
+import pytest
+
+from tbscreen_gateway.problems import TITLES
+from tbscreen_gateway.routes.pages import STATIC_DIR
+from tbscreen_shared.contracts import Warning
+from tbscreen_shared.errors import ErrorCode
+
+# What only a client may see of its own requests, or only a program.
+_NOT_SHOWN = {"unauthorized", "not_found", "method_not_allowed", "model_not_found"} | {
+    "heatmap_not_available",
+    "idempotency_conflict",
+}
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+async def test_a_page_loads_nothing_from_afar_and_holds_nothing_inline(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    page = await client.get(path)
+    assert page.status_code == 200
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert sources
+    assert all(source.startswith(("/", "#")) and source[:2] != "//" for source in sources)
+    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", page.text)
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+async def test_everything_a_page_refers_to_is_there(client: httpx.AsyncClient, path: str) -> None:
+    text = (await client.get(path)).text
+    for source in set(re.findall(r'(?:src|href)="(/[^"#]*)"', text)):
+        assert (await client.get(source)).status_code == 200, source
+    ids = re.findall(r'id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    for anchor in re.findall(r'href="#([^"]+)"', text):
+        assert anchor in ids
+
+
+async def test_modules_import_modules_that_exist_and_are_scripts(
+    client: httpx.AsyncClient,
+) -> None:
+    for script in STATIC_DIR.glob("*.js"):
+        for name in re.findall(r'from "\./([^"]+)"', script.read_text()):
+            answer = await client.get(f"/static/{name}")
+            assert answer.status_code == 200
+            assert "javascript" in answer.headers["content-type"]
+
+
+async def test_scripts_are_asked_for_anew_and_sent_only_when_changed(
+    client: httpx.AsyncClient,
+) -> None:
+    first = await client.get("/static/main.js")
+    assert first.headers["cache-control"] == "no-cache"
+    again = await client.get("/static/main.js", headers={"If-None-Match": first.headers["etag"]})
+    assert again.status_code == 304
+
+
+async def test_no_page_is_without_the_sentence_that_it_is_no_medical_device(
+    client: httpx.AsyncClient,
+) -> None:
+    for path in ("/", "/docs"):
+        assert "not a medical device" in (await client.get(path)).text
+
+
+async def test_the_page_can_explain_every_error_and_warning(client: httpx.AsyncClient) -> None:
+    texts = (await client.get("/static/texts.js")).text
+    for code in [*ErrorCode, *Warning]:
+        if code not in _NOT_SHOWN:
+            assert f"  {code}: [" in texts, code
+
+
+async def test_the_guide_shows_each_operation_each_status_and_each_code(
+    client: httpx.AsyncClient,
+) -> None:
+    guide = (await client.get("/docs")).text
+    document = (await client.get("/openapi.json")).json()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            section = guide.split(f'id="{operation["operationId"]}"')[1].split("</section>")[0]
+            assert f"{method.upper()}</span> <code>{path}</code>" in section
+            for status in operation["responses"]:
+                assert f"<strong>{status}</strong>" in section
+    for code, title in TITLES.items():
+        assert f'id="{code}"' in guide
+        assert title in guide
+
+
+async def test_every_json_answer_and_error_has_an_example(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    for path in ("/v1/jobs", "/v1/jobs/{job_id}", "/predict"):
+        for operation in document["paths"][path].values():
+            for status, answer in operation["responses"].items():
+                contents = answer.get("content", {})
+                shown = [item for item in contents.values() if "example" in str(item)]
+                assert shown or status in ("204", "304"), (path, status)
+
+
+async def test_uploads_are_documented_as_a_form_with_a_file(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    for path in ("/v1/jobs", "/predict"):
+        content = document["paths"][path]["post"]["requestBody"]["content"]
+        assert content["multipart/form-data"]["schema"]["required"] == ["file"]

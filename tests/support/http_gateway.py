@@ -1,0 +1,199 @@
+"""A small HTTP server that answers like a gateway, and misbehaves when told to."""
+
+import json
+import re
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What the next call meets: a status, or a connection closed before or after the work."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b"{}"
+    drop: str = ""  # "before" or "after"
+
+
+@dataclass
+class GatewayState:
+    """Uploads whose bytes start with `slow` are answered after `release`; with `bad`, failed."""
+
+    url: str = ""
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    uploads: list[bytes] = field(default_factory=list)
+    file_names: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    faults: deque[Fault] = field(default_factory=deque)
+    retry_after: str = "0"
+    holds_long_polls: bool = True
+    workers: int = 1
+    busy: int = 0
+    busiest: int = 0
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def release(self) -> None:
+        with self.changed:
+            for job in self.jobs.values():
+                if job["status"] == "queued":
+                    _finish(job, b"")
+            self.changed.notify_all()
+
+
+def _finish(job: dict[str, Any], content: bytes) -> None:
+    if b"bad" in content:
+        job["status"] = "failed"
+        job["error"] = {"code": "unreadable_image", "message": "can not be read"}
+        return
+    probability = 0.9 if b"sick" in content else 0.1
+    job["status"] = "succeeded"
+    job["result"] = {
+        "prediction": "TB Positive" if b"sick" in content else "Normal",
+        "probability": probability,
+        "score": 100 * probability,
+        "threshold": 0.5,
+        "operating_point": "balanced",
+        "activation_map": [[0.0, 1.0], [0.5, 0.0]],
+        "warnings": ["low_resolution", "inverted"] if b"small" in content else [],
+        "model": {"version": "v1", "sha256": "0" * 64},
+        "a_field_from_the_future": 7,
+    }
+
+
+def _handler(state: GatewayState) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def _answer(
+            self, status: int, body: bytes | dict[str, Any], headers: dict[str, str] | None = None
+        ) -> None:
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def _problem(self, status: int, code: str) -> None:
+            self._answer(status, {"code": code, "title": code, "detail": f"the detail of {code}"})
+
+        def _serve(self, method: str) -> None:
+            length = int(self.headers.get("Content-Length", 0))
+            content = self.rfile.read(length)
+            url = urlsplit(self.path)
+            with state.changed:
+                state.calls.append(f"{method} {self.path}")
+                fault = state.faults.popleft() if state.faults else Fault()
+            if fault.drop == "before":
+                self.close_connection = True
+                return
+            if fault.status:
+                self._answer(fault.status, fault.body, fault.headers)
+                return
+            if method == "POST" and url.path == "/v1/jobs":
+                job = self._create(content)
+                if fault.drop == "after":
+                    self.close_connection = True
+                    return
+                self._answer(202, job)
+            elif url.path == "/health":
+                workers = [
+                    {"name": f"w{n}", "model": {"version": "v1", "sha256": "0"}}
+                    for n in range(state.workers)
+                ]
+                problems = [] if workers else ["No worker is running."]
+                status = "degraded" if problems else "ok"
+                body = {"status": status, "workers": workers, "problems": problems}
+                self._answer(200, body)
+            elif url.path == "/readyz":
+                self._answer(200, {})
+            else:
+                self._about_job(method, url.path, parse_qs(url.query))
+
+        def _create(self, content: bytes) -> dict[str, Any]:
+            file_name = re.search(rb'filename="([^"]*)"', content)
+            data = content.split(b"\r\n\r\n", 1)[1].rsplit(b"\r\n--", 1)[0]
+            key = self.headers["Idempotency-Key"]
+            with state.changed:
+                state.uploads.append(data)
+                state.file_names.append(file_name.group(1).decode() if file_name else "")
+                if key in state.keys:
+                    return state.jobs[state.keys[key]]
+                job: dict[str, Any] = {"id": f"job-{len(state.jobs)}", "status": "queued"}
+                job["attempts"] = 0
+                state.jobs[job["id"]] = job
+                state.keys[key] = job["id"]
+                if not data.startswith(b"slow"):
+                    accepted = dict(job)
+                    _finish(job, data)
+                    return accepted
+                return dict(job)
+
+        def _about_job(self, method: str, path: str, query: dict[str, list[str]]) -> None:
+            _, _, job_id, *rest = [*path.strip("/").split("/"), ""]
+            with state.changed:
+                job = state.jobs.get(job_id)
+                if job is None:
+                    self._problem(404, "job_not_found")
+                    return
+                if method == "DELETE":
+                    del state.jobs[job_id]
+                    self._answer(204, b"")
+                    return
+                if rest and rest[0] == "heatmap.png":
+                    if "result" in job:
+                        self._answer(200, PNG + job_id.encode())
+                    else:
+                        self._problem(404, "heatmap_not_available")
+                    return
+                wait_s = float(query.get("wait", ["0"])[0])
+                state.busy += 1
+                state.busiest = max(state.busiest, state.busy)
+                if state.holds_long_polls:
+                    state.changed.wait_for(lambda: job["status"] != "queued", timeout=wait_s)
+                state.busy -= 1
+                unfinished = job["status"] == "queued"
+                body = dict(job)
+            self._answer(200, body, {"Retry-After": state.retry_after} if unfinished else None)
+
+        def do_GET(self) -> None:
+            self._serve("GET")
+
+        def do_POST(self) -> None:
+            self._serve("POST")
+
+        def do_DELETE(self) -> None:
+            self._serve("DELETE")
+
+    return Handler
+
+
+@contextmanager
+def running_gateway(port: int = 0) -> Iterator[GatewayState]:
+    state = GatewayState()
+    server = ThreadingHTTPServer(("127.0.0.1", port), _handler(state))
+    server.daemon_threads = True
+    server.block_on_close = False
+    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
