@@ -3,9 +3,10 @@
 read_radiograph(path) ─▶ Radiograph (uint8 grey, any size) ─▶ to_model_input ─▶ uint8 (H, W, 1)
 """
 
+from tbscreen_shared.imaging.limits import ImageLimits
 from tbscreen_shared.imaging.preprocess import PREPROCESSING_VERSION, to_model_input
 from tbscreen_shared.imaging.radiograph import Radiograph
-from tbscreen_shared.imaging.read import ImageLimits, read_radiograph
+from tbscreen_shared.imaging.read import read_radiograph
 
 __all__ = [
     "PREPROCESSING_VERSION",
