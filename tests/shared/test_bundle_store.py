@@ -124,9 +124,16 @@ def test_a_manifest_that_contradicts_itself_is_refused(
     store: ModelStore, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     (tmp_path / "models").mkdir()
-    stage(tmp_path / "models" / "9", "9", **changes)
+    bundle = stage(tmp_path / "models" / "9", "9", **changes)
     with pytest.raises(BundleError, match="does not fit the schema"):
         store.load("9")
+    with pytest.raises(BundleError, match="does not fit the schema"):
+        store.publish(bundle)
+
+
+def test_a_folder_without_a_manifest_is_no_bundle(store: ModelStore, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="there is no bundle"):
+        store.publish(tmp_path)
 
 
 @pytest.mark.parametrize("version", ["../1", "", ".hidden", "a/b", "x" * 65])

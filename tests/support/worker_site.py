@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import SecretStr
+
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.bundle import ModelStore
 from tbscreen_shared.contracts import ImageFormat, Job, JobStatus, WorkerBeat
@@ -32,7 +34,7 @@ TINY_BUNDLE = Path(__file__).parent.parent / "worker" / "data" / "tiny"
 T = TypeVar("T")
 
 
-def wait_until(look: Callable[[], T], *, timeout_s: float = 30, what: str = "it") -> T:
+def wait_until(look: Callable[[], T | None], *, timeout_s: float = 30, what: str = "it") -> T:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         found = look()
@@ -118,7 +120,7 @@ class WorkerSite:
             **{f"TBSCREEN_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self.settings = SharedSettings(
-            redis_url=redis_url,
+            redis_url=SecretStr(redis_url),
             blobs_dir=directory / "blobs",
             models_dir=directory / "models",
             **settings,

@@ -86,17 +86,7 @@ class ModelStore:
         if not re.fullmatch(VERSION_PATTERN, version):
             raise BundleError("no such model version")
         root = self._root / version
-        try:
-            text = (root / _MANIFEST).read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise BundleError(f"no bundle {version} on the models volume") from error
-        try:
-            manifest = Manifest.model_validate_json(text)
-        except ValidationError as error:
-            raise BundleError(
-                f"bundle {version}: manifest does not fit the schema: "
-                f"{error.error_count()} errors, first: {error.errors()[0]['msg']}"
-            ) from error
+        manifest = _read_manifest(root, version)
         if manifest.version != version:
             raise BundleError(f"bundle {version}: manifest names version {manifest.version}")
         return Bundle(root, manifest)
@@ -132,7 +122,7 @@ class ModelStore:
             BundleError: the staged bundle is invalid, or its version exists already with another
                 model.
         """
-        manifest = Manifest.model_validate_json((staged / _MANIFEST).read_text(encoding="utf-8"))
+        manifest = _read_manifest(staged, staged.name)
         Bundle(staged, manifest).check_files()
         self._root.mkdir(parents=True, exist_ok=True)
         final = self._root / manifest.version
@@ -168,6 +158,20 @@ class ModelStore:
         partial = Path(name)
         partial.chmod(0o644)
         partial.replace(self._root / _CURRENT)
+
+
+def _read_manifest(root: Path, name: str) -> Manifest:
+    try:
+        text = (root / _MANIFEST).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleError(f"there is no bundle {name}") from error
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError(
+            f"bundle {name}: manifest does not fit the schema: "
+            f"{error.error_count()} errors, first: {error.errors()[0]['msg']}"
+        ) from error
 
 
 def sha256_of(path: Path) -> str:

@@ -1,0 +1,42 @@
+"""Runs a worker: `python -m tbscreen_worker [--concurrency N]`.
+
+SIGTERM ends it warmly: the jobs in hand are finished, no other is taken.
+"""
+
+import argparse
+import logging
+import secrets
+import sys
+
+from tbscreen_shared.logging import configure_logging
+from tbscreen_worker.app import make_worker_app
+from tbscreen_worker.settings import WorkerSettings
+
+
+def main() -> int:
+    """Runs a worker until it is told to end; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tbscreen_worker", description=__doc__)
+    parser.add_argument("--concurrency", type=int, help="child processes, one job each")
+    arguments = parser.parse_args()
+    settings = WorkerSettings()  # type: ignore[call-arg]
+    configure_logging("worker", log_format=settings.log_format, level=settings.log_level)
+    # Two lines from Celery for each job, beside the worker's own.
+    for chatter in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(chatter).setLevel(logging.WARNING)
+    worker = make_worker_app(settings).Worker(
+        # Containers may share a host name; Celery's nodes must not.
+        hostname=f"tbscreen-{secrets.token_hex(4)}@%h",
+        pool_cls="prefork",
+        concurrency=arguments.concurrency or settings.worker_concurrency,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        loglevel=settings.log_level,
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""What one child process holds. Built after the fork: threads and sockets do not survive one."""
+
+from tbscreen_shared.blobs import BlobStore
+from tbscreen_shared.bundle import ModelStore
+from tbscreen_shared.jobs import JobStore
+from tbscreen_shared.queue import connect_redis
+from tbscreen_shared.workers import WorkerRegistry
+from tbscreen_worker.heartbeat import Heartbeat
+from tbscreen_worker.models import ModelWatcher
+from tbscreen_worker.predictor import LiteRtPredictor
+from tbscreen_worker.screening import Screening
+from tbscreen_worker.settings import WorkerSettings
+
+
+class WorkerProcess:
+    """The composition root: everything that screening needs, started and stopped together."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        redis = connect_redis(settings.redis_url.get_secret_value())
+        self._models = ModelWatcher(ModelStore(settings.models_dir), LiteRtPredictor)
+        self.screening = Screening(
+            JobStore(redis, result_ttl_s=settings.result_ttl_s, max_attempts=settings.max_attempts),
+            BlobStore(settings.blobs_dir),
+            self._models.wait_for_model,
+            limits=settings.image_limits,
+        )
+        self._heartbeat = Heartbeat(
+            WorkerRegistry(redis), self._models, lambda: self.screening.jobs_done
+        )
+
+    def start(self) -> None:
+        """Starts following the models volume and beating."""
+        self._models.start()
+        self._heartbeat.start()
+
+    def stop(self) -> None:
+        """Stops both and leaves the registry."""
+        self._models.stop()
+        self._heartbeat.stop()

@@ -1,0 +1,18 @@
+"""The worker's settings."""
+
+from pydantic import Field
+
+from tbscreen_shared.imaging import ImageLimits
+from tbscreen_shared.settings import SharedSettings
+
+
+class WorkerSettings(SharedSettings):
+    """Read from the environment with the prefix TBSCREEN_."""
+
+    worker_concurrency: int = Field(default=1, gt=0, description="child processes, one job each")
+    max_image_pixels: int = Field(default=64_000_000, gt=0, description="width x height x frames")
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """The limits that an image's header is held to before it is decoded."""
+        return ImageLimits(max_pixels=self.max_image_pixels)

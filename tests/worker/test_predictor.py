@@ -1,0 +1,97 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tbscreen_shared.bundle import Bundle
+from tbscreen_shared.errors import BundleError
+from tbscreen_worker.predictor import LiteRtPredictor
+
+Write = Callable[..., Bundle]
+
+
+def test_the_model_answers_with_its_logit_and_its_activation_map(tiny_bundle: Write) -> None:
+    predictor = LiteRtPredictor(tiny_bundle())
+    image = np.zeros((16, 16, 1), dtype=np.uint8)
+    image[:8, :8] = 255
+
+    prediction = predictor.predict(image)
+
+    # The tiny model: 8 (mean - 0.5), and the means of 4 x 4 blocks.
+    assert prediction.logits.dtype == np.float32
+    np.testing.assert_allclose(prediction.logits, [-2.0], atol=1e-5)
+    expected = np.zeros((1, 4, 4))
+    expected[0, :2, :2] = 1.0
+    np.testing.assert_allclose(prediction.activation_maps, expected, atol=1e-6)
+
+
+def test_an_answer_outlives_the_next_call(tiny_bundle: Write) -> None:
+    predictor = LiteRtPredictor(tiny_bundle())
+
+    dark = predictor.predict(np.zeros((16, 16, 1), dtype=np.uint8))
+    predictor.predict(np.full((16, 16, 1), 255, dtype=np.uint8))
+
+    np.testing.assert_allclose(dark.logits, [-4.0])
+    assert not dark.activation_maps.any()
+
+
+def test_a_changed_model_file_is_refused(tiny_bundle: Write) -> None:
+    bundle = tiny_bundle()
+    data = bytearray(bundle.model_path.read_bytes())
+    data[-1] ^= 1
+    bundle.model_path.write_bytes(data)
+
+    with pytest.raises(BundleError, match="not the file the manifest describes"):
+        LiteRtPredictor(bundle)
+
+
+def test_a_file_that_is_no_model_is_refused(tiny_bundle: Write) -> None:
+    import hashlib
+
+    junk = b"junk" * 600
+    bundle = tiny_bundle(model_bytes=len(junk), model_sha256=hashlib.sha256(junk).hexdigest())
+    bundle.model_path.write_bytes(junk)
+
+    with pytest.raises(BundleError, match="can not load"):
+        LiteRtPredictor(bundle)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input": {"height": 16, "width": 16, "preprocessing": "0"}}, "preprocessing 0"),
+        ({"outputs": {"logits": "scores"}}, "do not fit"),
+        ({"outputs": {"activation_maps": "cam"}}, "do not fit"),
+        ({"labels": ["Normal", "Pneumonia", "TB Positive"]}, "do not fit"),
+        ({"input": {"height": 20, "width": 20, "preprocessing": "1"}}, "could not run"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(
+    changes: dict[str, Any], message: str, tiny_bundle: Write
+) -> None:
+    with pytest.raises(BundleError, match=message):
+        LiteRtPredictor(tiny_bundle(**changes))
+
+
+@pytest.mark.parametrize("logits", [[-0.87], [float("nan")], [-0.8780634, 0.0]])
+def test_a_wrong_known_answer_is_refused(logits: list[float], tiny_bundle: Write) -> None:
+    known = tiny_bundle().manifest.known_answer.model_dump()
+
+    bundle = tiny_bundle(version="other", known_answer={**known, "logits": logits})
+
+    with pytest.raises(BundleError, match="known answer"):
+        LiteRtPredictor(bundle)
+
+
+def test_a_known_answer_image_that_can_not_be_read_is_refused(tiny_bundle: Write) -> None:
+    import hashlib
+
+    junk = b"\x89PNG\r\n\x1a\n junk"
+    known = tiny_bundle().manifest.known_answer.model_dump()
+    known["sha256"] = hashlib.sha256(junk).hexdigest()
+    bundle = tiny_bundle(version="other", known_answer=known)
+    bundle.known_answer_path.write_bytes(junk)
+
+    with pytest.raises(BundleError, match="could not run"):
+        LiteRtPredictor(bundle)
