@@ -1,0 +1,36 @@
+"""tbscreen's client: screen chest radiographs for tuberculosis through a gateway.
+
+with tbscreen.Client("http://localhost:8000") as client:
+    result = client.predict("radiograph.png")
+    print(result.prediction, result.probability)
+"""
+
+from tbscreen.client import Client
+from tbscreen.errors import (
+    GatewayBusy,
+    GatewayError,
+    GatewayUnreachable,
+    JobFailed,
+    JobNotFound,
+    JobTimeout,
+    TbscreenError,
+    UploadRefused,
+)
+from tbscreen.models import Health, Job, JobError, ModelRef, Result
+
+__all__ = [
+    "Client",
+    "GatewayBusy",
+    "GatewayError",
+    "GatewayUnreachable",
+    "Health",
+    "Job",
+    "JobError",
+    "JobFailed",
+    "JobNotFound",
+    "JobTimeout",
+    "ModelRef",
+    "Result",
+    "TbscreenError",
+    "UploadRefused",
+]

@@ -1,0 +1,5 @@
+"""Runs the `tbscreen` command: `python -m tbscreen`."""
+
+from tbscreen.cli import main
+
+main()

@@ -1,0 +1,43 @@
+"""The `tbscreen` command."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from tbscreen.predict_command import predict
+from tbscreen.serve_command import serve
+
+app = typer.Typer(
+    name="tbscreen",
+    help="Screen chest radiographs for tuberculosis. A research tool, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command()(predict)
+app.command()(serve)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tbscreen {version('tbscreen')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the command line."""
+    app(prog_name="tbscreen")

@@ -1,0 +1,65 @@
+"""What a call to the gateway may raise.
+
+TbscreenError
+├── GatewayUnreachable    nobody answered, for as long as the call was retried
+├── GatewayError          the gateway's problem document: code, status, detail
+│   ├── UploadRefused     this file, as it is, will never be accepted (409, 413, 415, 422)
+│   ├── JobNotFound       the id is unknown, or its answer has expired (404)
+│   └── GatewayBusy       still too busy or not able, after the retries (429, 502, 503, 504)
+├── JobFailed             the job ended without a result; `job.error` says why
+└── JobTimeout            no answer in time; the job goes on under its id
+"""
+
+from tbscreen.models import Job
+
+
+class TbscreenError(Exception):
+    """Anything that this client raises about the gateway or a job."""
+
+
+class GatewayUnreachable(TbscreenError):
+    """No answer from the gateway."""
+
+
+class GatewayError(TbscreenError):
+    """The gateway answered with an error.
+
+    Attributes:
+        code: stable code, e.g. `unsupported_media_type`; `http_<status>` where the answer had none.
+        status: HTTP status.
+        detail: a sentence for people.
+    """
+
+    def __init__(self, code: str, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.status = status
+        self.detail = detail
+
+
+class UploadRefused(GatewayError):
+    """The gateway will not take this file, however often it is sent."""
+
+
+class JobNotFound(GatewayError):
+    """No such job."""
+
+
+class GatewayBusy(GatewayError):
+    """The gateway asked to try later for as long as the call was retried."""
+
+
+class JobFailed(TbscreenError):
+    """The job failed or was canceled."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.error.message if job.error else f"the job was {job.status}")
+        self.job = job
+
+
+class JobTimeout(TbscreenError):
+    """The job was not answered in time; ask for it again by `job.id`."""
+
+    def __init__(self, job: Job, timeout_s: float) -> None:
+        super().__init__(f"no answer within {timeout_s:g} s; the job is {job.status}")
+        self.job = job

@@ -1,0 +1,104 @@
+"""What the gateway answers, as frozen models.
+
+Only what a caller can not do without is required. Fields that a newer gateway adds are kept, so
+that `model_dump()` gives back all that was answered.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class JobStatus(StrEnum):
+    """queued → started → succeeded | failed | canceled; a finished job never changes."""
+
+    QUEUED = "queued"
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class ModelRef(_Answer):
+    """Which model answered."""
+
+    version: str
+    sha256: str | None = None
+
+
+class Result(_Answer):
+    """The answer to one radiograph.
+
+    Attributes:
+        prediction: "TB Positive", "Normal" or "Indeterminate".
+        probability: calibrated probability of tuberculosis, 0-1.
+        score: 100 × probability.
+        threshold: probability at or above which a radiograph is positive.
+        operating_point: the threshold's name.
+        activation_map: rows from the top, 0-1: where the model saw evidence.
+        warnings: codes of what a reader must know before trusting the answer.
+        timings_ms: milliseconds by step.
+    """
+
+    prediction: str
+    probability: float
+    score: float
+    threshold: float | None = None
+    operating_point: str | None = None
+    activation_map: list[list[float]] = []
+    warnings: list[str] = []
+    model: ModelRef
+    timings_ms: dict[str, float] = {}
+
+
+class JobError(_Answer):
+    """Why a job failed."""
+
+    code: str
+    message: str
+
+
+class Job(_Answer):
+    """One radiograph's way through the system."""
+
+    id: str
+    status: JobStatus
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime | None = None
+    attempts: int = 0
+    queue_position: int | None = None
+    result: Result | None = None
+    error: JobError | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job will never change again."""
+        return self.status in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)
+
+
+class WorkerHealth(_Answer):
+    """A live worker process."""
+
+    name: str
+    model: ModelRef | None = None
+
+
+class Health(_Answer):
+    """How the gateway and what stands behind it are.
+
+    Attributes:
+        status: "ok" or "degraded".
+        workers: those that live.
+        problems: what is wrong, in plain words.
+    """
+
+    status: str
+    workers: list[WorkerHealth] = []
+    problems: list[str] = []

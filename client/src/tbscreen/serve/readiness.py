@@ -1,0 +1,69 @@
+"""When the whole answers: the gateway is ready and a worker has its model."""
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Callable
+from typing import Final
+
+import httpx
+from pydantic import ValidationError
+
+from tbscreen.models import Health
+
+_POLL_S: Final = 0.1
+_TIMEOUT_S: Final = 5.0
+_USUAL_START_S: Final = 10.0
+
+
+def local_url(host: str, port: int) -> str:
+    """Returns the address under which a browser on this machine reaches what listens on `host`."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"http://{host}:{port}"
+    if address.is_unspecified or str(address) == "127.0.0.1":
+        return f"http://localhost:{port}"
+    return f"http://[{address}]:{port}" if address.version == 6 else f"http://{address}:{port}"
+
+
+async def wait_until_ready(host: str, port: int, tell: Callable[[str], None]) -> Health:
+    """Returns the health of the whole once it can answer radiographs.
+
+    Args:
+        host: where the gateway listens.
+        port: likewise.
+        tell: is told, once each, what is still amiss when a start takes unusually long.
+    """
+    patient_until = time.monotonic() + _USUAL_START_S
+    told: set[str] = set()
+    # trust_env: a proxy from the environment can not reach this machine's own addresses.
+    async with httpx.AsyncClient(
+        base_url=local_url(host, port), timeout=_TIMEOUT_S, trust_env=False
+    ) as client:
+        while True:
+            health = await _ask(client)
+            if health is not None and await _is_ready(client, health):
+                return health
+            problems = health.problems if health else ["the gateway does not answer"]
+            if time.monotonic() > patient_until:
+                for problem in sorted(set(problems) - told):
+                    tell(f"not ready yet: {problem}")
+                told.update(problems)
+            await asyncio.sleep(_POLL_S)
+
+
+async def _is_ready(client: httpx.AsyncClient, health: Health) -> bool:
+    if not any(worker.model for worker in health.workers):
+        return False
+    try:
+        return (await client.get("/readyz")).is_success
+    except httpx.TransportError:
+        return False
+
+
+async def _ask(client: httpx.AsyncClient) -> Health | None:
+    try:
+        return Health.model_validate_json((await client.get("/health")).content)
+    except (httpx.TransportError, ValidationError):
+        return None

@@ -1,0 +1,123 @@
+"""The composition root: which processes make up `tbscreen serve`, and with which settings."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from tbscreen.serve.checks import (
+    check_bundle,
+    check_port,
+    is_loopback,
+    lock_folder,
+    make_private,
+)
+from tbscreen.serve.child import ChildSpec
+from tbscreen.serve.journal import Journal
+from tbscreen.serve.leash import Leash
+from tbscreen.serve.readiness import local_url, wait_until_ready
+from tbscreen.serve.redis import EmbeddedRedis, plan_redis
+from tbscreen.serve.supervisor import Supervisor
+
+# Longer than a job may take (task_time_limit_s, 20 by default): the one in hand is finished.
+_WORKER_GRACE_S: Final = 25.0
+_REQUESTS_GRACE_S: Final = 3
+_GATEWAY_GRACE_S: Final = _REQUESTS_GRACE_S + 5.0
+_REMAINS_PATIENCE_S: Final = 45.0
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """What `tbscreen serve` was asked for.
+
+    Attributes:
+        host: address to listen on.
+        port: port to listen on.
+        workers: radiographs read at a time.
+        data_dir: absolute folder for uploads and the embedded Redis.
+        models_dir: absolute folder of published models.
+        redis_url: a Redis that runs already, or None for an embedded one.
+    """
+
+    host: str
+    port: int
+    workers: int
+    data_dir: Path
+    models_dir: Path
+    redis_url: str | None
+
+
+def run(settings: ServeSettings) -> None:
+    """Serves until it is told to stop.
+
+    Raises:
+        ServeError: it can not start, or not go on; nothing is left running.
+    """
+    started = time.monotonic()
+    check_port(settings.host, settings.port)
+    check_bundle(settings.models_dir)
+    lock = lock_folder(make_private(settings.data_dir), patience_s=_REMAINS_PATIENCE_S)
+    redis = None
+    if settings.redis_url is None:
+        redis = plan_redis(make_private(settings.data_dir / "redis"))
+    specs = _plan(settings, redis)
+    journal = Journal(Console(stderr=True))
+    if not is_loopback(settings.host):
+        journal.say(
+            f"listening on {settings.host} without authentication: whoever reaches port "
+            f"{settings.port} can use it"
+        )
+
+    async def announce() -> None:
+        health = await wait_until_ready(settings.host, settings.port, journal.say)
+        models = {worker.model.version for worker in health.workers if worker.model}
+        # Standard output has this one line: a script can wait for it.
+        Console().print(
+            f"tbscreen {version('tbscreen')} is ready at "
+            f"{local_url(settings.host, settings.port)} with model {', '.join(sorted(models))}, "
+            f"after {time.monotonic() - started:.1f} s. Ctrl-C stops it.",
+            style="bold green",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    with Leash(lock) as leash:
+        supervisor = Supervisor(specs, leash=leash, journal=journal)
+        asyncio.run(supervisor.run(announce))
+    os.close(lock)
+
+
+def _plan(settings: ServeSettings, redis: EmbeddedRedis | None) -> list[ChildSpec]:
+    blobs = make_private(settings.data_dir / "blobs")
+    inherited: Mapping[str, str] = {
+        "TBSCREEN_LOG_FORMAT": "text",
+        "TBSCREEN_SHUTDOWN_GRACE_S": str(_REQUESTS_GRACE_S),
+        **os.environ,
+    }
+    environment = {
+        **inherited,
+        "PYTHONUNBUFFERED": "1",
+        "REDIS_URL": redis.url if redis else settings.redis_url or "",
+        "TBSCREEN_BLOBS_DIR": str(blobs),
+        "TBSCREEN_MODELS_DIR": str(settings.models_dir),
+        "TBSCREEN_HOST": settings.host,
+        "TBSCREEN_PORT": str(settings.port),
+        "TBSCREEN_WORKER_CONCURRENCY": str(settings.workers),
+    }
+    services = [
+        ChildSpec("worker", _module("tbscreen_worker"), environment, _WORKER_GRACE_S),
+        ChildSpec("gateway", _module("tbscreen_gateway"), environment, _GATEWAY_GRACE_S),
+    ]
+    return [redis.spec(os.environ), *services] if redis else services
+
+
+def _module(name: str) -> tuple[str, ...]:
+    # -P: a folder of the working directory must not be imported in place of a package.
+    return (sys.executable, "-P", "-m", name)

@@ -1,0 +1,89 @@
+"""How `tbscreen serve` starts, and why it does not."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.redis_server import free_port, running_redis
+from support.serving import MODELS_DIR, TBSCREEN, run_tbscreen, running_serve
+from tbscreen import Client
+
+
+def test_ready_line_names_address_and_model(tmp_path: Path) -> None:
+    with running_serve(tmp_path) as serving:
+        pass
+    log = serving.log.read_text()
+    assert "Traceback" not in log
+    assert serving.process.returncode == 0
+    for folder in ("", "redis", "blobs"):
+        assert (serving.data_dir / folder).stat().st_mode & 0o777 == 0o700
+
+
+def test_as_many_workers_as_asked_for(tmp_path: Path) -> None:
+    with running_serve(tmp_path, "--workers", "3") as serving:
+        assert len(serving.pool_of_worker()) == 3
+
+
+def test_port_in_use_starts_nothing(tmp_path: Path) -> None:
+    with running_serve(tmp_path) as serving:
+        second = run_tbscreen(
+            *("serve", "--port", serving.port, "--data-dir", tmp_path / "other"),
+            *("--models-dir", MODELS_DIR),
+        )
+    assert second.returncode == 1
+    assert second.stderr.count("\n") == 1
+    assert f"port {serving.port} on 127.0.0.1 is in use" in second.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_one_data_folder_serves_once(tmp_path: Path) -> None:
+    with running_serve(tmp_path) as serving:
+        second = run_tbscreen(
+            *("serve", "--port", serving.port - 1, "--data-dir", serving.data_dir),
+            *("--models-dir", MODELS_DIR),
+        )
+    assert second.returncode == 1
+    assert f"another `tbscreen serve` (process {serving.process.pid})" in second.stderr
+
+
+def test_redis_of_the_environment_is_used_and_none_started(tmp_path: Path) -> None:
+    redis_dir = tmp_path / "redis"
+    redis_dir.mkdir()
+    with (
+        running_redis(redis_dir) as url,
+        running_serve(tmp_path, environment={"REDIS_URL": url}) as serving,
+    ):
+        assert not [command for command in serving.pids().values() if "redis-server" in command]
+        assert not (serving.data_dir / "redis").exists()
+        with Client(serving.url) as client:
+            assert client.health().status == "ok"
+
+
+def test_listening_beyond_this_machine_warns(tmp_path: Path) -> None:
+    with running_serve(tmp_path, "--host", "0.0.0.0") as serving:
+        assert "listening on 0.0.0.0 without authentication" in serving.log.read_text()
+
+
+def test_bundle_that_no_worker_takes_is_not_called_ready(tmp_path: Path) -> None:
+    version = (MODELS_DIR / "current").read_text().strip()
+    bundle = tmp_path / "models" / version
+    bundle.mkdir(parents=True)
+    for path in (MODELS_DIR / version).iterdir():
+        if path.is_file():
+            (bundle / path.name).write_bytes(path.read_bytes())
+    model = bundle / "model.tflite"
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    model.write_bytes(content)
+    (tmp_path / "models" / "current").write_text(version)
+    with pytest.raises(subprocess.TimeoutExpired) as caught:
+        subprocess.run(
+            [*TBSCREEN, "serve", "--port", str(free_port()), "--models-dir", "models"],
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=20,
+        )
+    assert caught.value.stdout is None
+    assert b"not ready yet: A worker has no model yet." in (caught.value.stderr or b"")
+    assert b"model.tflite is not the file the manifest describes" in (caught.value.stderr or b"")
