@@ -1,0 +1,148 @@
+"""The step `export`: Keras to a TensorFlow Lite file whose second output is Grad-CAM.
+
+With maps A (8 x 8 x 2048), g their mean, h = ReLU(W1' g + b1) and z = W2' h + b2, the gradient of
+a logit z_k with respect to A is the same at each position: W1 (1[h > 0] * w2_k) / 64. So Grad-CAM
+(Selvaraju et al. 2017) is ReLU of A weighted by it: exact, in the forward pass.
+"""
+
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from tbscreen_shared.bundle.store import sha256_of
+from tbscreen_training.config import INPUT_PX, MAPS_PX, Quantisation
+from tbscreen_training.errors import TrainingError
+from tbscreen_training.files import write_atomically
+from tbscreen_training.network import FEATURES, Network
+from tbscreen_training.run_directory import RunDirectory
+from tbscreen_training.served import (
+    INPUT_NAME,
+    LOGITS_NAME,
+    MAPS_NAME,
+    ServedModel,
+    refuse_foreign_operations,
+)
+
+_log = logging.getLogger(__name__)
+_REPRESENTATIVE_IMAGES: Final = 128
+
+Tensors = Callable[[], Iterator[NDArray[np.uint8]]]
+
+
+def export_model(run: RunDirectory) -> None:
+    """Writes model.tflite and export.json into the run directory.
+
+    Raises:
+        TrainingError: nothing is fitted, Keras runs on another backend than TensorFlow, or the
+            converter needed operations that LiteRT lacks.
+    """
+    run.forget_evaluation()
+    tensors, train = run.tensors(), run.dataset().of_split("train")
+    step = max(1, len(train) // _REPRESENTATIVE_IMAGES)
+
+    def representative() -> Iterator[NDArray[np.uint8]]:
+        for sample in train[::step][:_REPRESENTATIVE_IMAGES]:
+            yield tensors.load(sample)
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_serving_function(run.trained_network(), Path(folder))
+        model = convert(Path(folder), run.config.quantisation, representative)
+    write_atomically(run.model, model)
+    milliseconds = ServedModel(run.model).measure_ms()
+    record = {
+        "quantisation": run.config.quantisation,
+        "bytes": len(model),
+        "sha256": sha256_of(run.model),
+        "ms_per_image_1_thread": round(milliseconds, 1),
+    }
+    write_atomically(run.export_record, json.dumps(record, indent=2).encode())
+    _log.info(
+        "%s: %.1f MB, %.0f ms an image on one thread",
+        *(run.config.quantisation, len(model) / 1e6, milliseconds),
+    )
+
+
+def save_serving_function(network: Network, folder: Path) -> None:
+    """Writes the network as a SavedModel whose signature is the served one.
+
+    It takes `radiograph`, uint8 (1, 299, 299, 1), and gives `logits`, float32 (1, K), and
+    `activation_maps`, float32 (1, K, 8, 8), ≥ 0.
+
+    Raises:
+        TrainingError: Keras runs on another backend than TensorFlow.
+    """
+    if keras.config.backend() != "tensorflow":
+        raise TrainingError("export needs TensorFlow: run it with KERAS_BACKEND=tensorflow")
+    import tensorflow as tf
+
+    archive = keras.export.ExportArchive()
+    archive.track(network.base)
+    archive.add_endpoint("serving_default", **_serving_endpoint(tf, network))
+    archive.write_out(folder, verbose=False)
+
+
+def convert(folder: Path, quantisation: Quantisation, representative: Tensors) -> bytes:
+    """Returns a SavedModel as a TensorFlow Lite file.
+
+    Args:
+        folder: the SavedModel.
+        quantisation: dynamic (int8 weights, float activations), float16, float32 or int8.
+        representative: gives uint8 (299, 299, 1) tensors, from which int8 learns its ranges.
+
+    Raises:
+        TrainingError: the file would need operations that LiteRT lacks.
+    """
+    import tensorflow as tf
+
+    # The ban is on its interpreter; the converter exists nowhere else.
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))  # noqa: TID251
+    _quantise(tf, converter, quantisation, representative)
+    with warnings.catch_warnings():
+        # The converter calibrates int8 with its own, deprecated, interpreter.
+        warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
+        model: bytes = converter.convert()
+    refuse_foreign_operations(model)
+    return model
+
+
+def _serving_endpoint(tf: Any, network: Network) -> dict[str, Any]:
+    w1, b1 = (weight.numpy() for weight in network.head.get_layer("hidden").weights)
+    w2, b2 = (weight.numpy() for weight in network.head.get_layer("logits").weights)
+    outputs = w2.shape[1]
+    cells = MAPS_PX * MAPS_PX
+
+    def serve(radiograph: Any) -> dict[str, Any]:
+        grey = tf.cast(radiograph, tf.float32) / 127.5 - 1.0
+        maps = network.base(tf.concat([grey, grey, grey], axis=-1), training=False)
+        hidden = tf.nn.relu(tf.reduce_mean(maps, axis=(1, 2)) @ w1 + b1)
+        is_active = tf.cast(hidden > 0.0, tf.float32)
+        gradient = (is_active * w2.T) @ w1.T / cells
+        weighted = tf.reshape(maps, (cells, FEATURES)) @ tf.transpose(gradient)
+        cam = tf.reshape(tf.transpose(tf.nn.relu(weighted)), (1, outputs, MAPS_PX, MAPS_PX))
+        return {LOGITS_NAME: hidden @ w2 + b2, MAPS_NAME: cam}
+
+    specification = tf.TensorSpec((1, INPUT_PX, INPUT_PX, 1), tf.uint8, name=INPUT_NAME)
+    return {"fn": serve, "input_signature": [specification]}
+
+
+def _quantise(tf: Any, converter: Any, quantisation: Quantisation, representative: Tensors) -> None:
+    if quantisation == "float32":
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantisation == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif quantisation == "int8":
+
+        def calls() -> Iterator[dict[str, NDArray[np.uint8]]]:
+            for tensor in representative():
+                yield {INPUT_NAME: tensor[np.newaxis]}
+
+        converter.representative_dataset = calls

@@ -1,0 +1,82 @@
+"""The exported model as a worker runs it: LiteRT, one image at a time, one thread."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from tbscreen_training.config import INPUT_PX
+from tbscreen_training.dataset import Sample
+from tbscreen_training.errors import TrainingError
+from tbscreen_training.tensors import TensorCache
+
+INPUT_NAME: Final = "radiograph"
+LOGITS_NAME: Final = "logits"
+MAPS_NAME: Final = "activation_maps"
+_TIMED_RUNS: Final = 20
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of one radiograph.
+
+    Attributes:
+        logits: float32 (K,).
+        maps: float32 (K, 8, 8), ≥ 0: Grad-CAM of each logit, rows from the top.
+    """
+
+    logits: NDArray[np.float32]
+    maps: NDArray[np.float32]
+
+
+class ServedModel:
+    """One LiteRT interpreter over model.tflite."""
+
+    def __init__(self, path: Path) -> None:
+        self._runner = Interpreter(model_path=str(path), num_threads=1).get_signature_runner()
+
+    def answer(self, tensor: NDArray[np.uint8]) -> Answer:
+        """Runs the model on one tensor, uint8 (299, 299, 1)."""
+        outputs = self._runner(**{INPUT_NAME: tensor[np.newaxis]})
+        return Answer(outputs[LOGITS_NAME][0].copy(), outputs[MAPS_NAME][0].copy())
+
+    def logits(self, samples: Sequence[Sample], tensors: TensorCache) -> NDArray[np.float64]:
+        """Returns the logits of many images (n, K)."""
+        return np.stack([self.answer(tensors.load(sample)).logits for sample in samples]).astype(
+            np.float64
+        )
+
+    def measure_ms(self) -> float:
+        """Returns the median time of one image on one thread, milliseconds."""
+        tensor = np.zeros((INPUT_PX, INPUT_PX, 1), np.uint8)
+        self.answer(tensor)
+        times = []
+        for _ in range(_TIMED_RUNS):
+            started = time.perf_counter()
+            self.answer(tensor)
+            times.append((time.perf_counter() - started) * 1000)
+        return statistics.median(times)
+
+
+def refuse_foreign_operations(model: bytes) -> None:
+    """Checks that plain LiteRT runs the model.
+
+    Raises:
+        TrainingError: it holds Flex or custom operations, which LiteRT alone does not have.
+    """
+    parsed = schema.Model.GetRootAs(model, 0)
+    codes = [parsed.OperatorCodes(index) for index in range(parsed.OperatorCodesLength())]
+    foreign = [
+        code.CustomCode().decode()
+        for code in codes
+        if code.BuiltinCode() == schema.BuiltinOperator.CUSTOM
+    ]
+    if foreign:
+        raise TrainingError(f"the exported model holds operations that LiteRT lacks: {foreign}")
