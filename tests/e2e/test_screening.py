@@ -70,7 +70,7 @@ def test_uploads_are_erased_once_answered(
     stack: ComposeStack, radiographs: list[Path], submit: Submit, finished: Finished
 ) -> None:
     finished(submit(radiographs[0]))
-    listing = "import os; print(os.listdir('/var/lib/tbscreen/blobs'))"
+    listing = "import glob; print(glob.glob('/var/lib/tbscreen/blobs/*'))"
     assert stack.compose("exec", "-T", "gateway", "python", "-c", listing).strip() == "[]"
 
 

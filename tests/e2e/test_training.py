@@ -42,8 +42,9 @@ def test_workers_swap_to_a_freshly_trained_model_without_losing_a_job(
     before = http.get("/health").json()["model"]["version"]
     stack.environment["TBSCREEN_DATA"] = str(labelled_phantoms)
     stack.compose(
-        *("run", "--rm", "-T", "training", "run", "--data", "/data", "--out", "/runs/tiny"),
-        *("--models-dir", "/var/lib/tbscreen/models", "--weights", "none", "--epochs", "1"),
+        *("run", "--rm", "-T", "training", "run", "--data", "/data"),
+        *("--weights", "none", "--epochs", "1", "--cache-features", "1"),
+        *("--fine-tune-from-block", "none"),
     )
     # A steady stream while each worker swaps on its own.
     locations: list[str] = []
@@ -65,6 +66,7 @@ def test_workers_swap_to_a_freshly_trained_model_without_losing_a_job(
 
 def test_three_workers_share_the_work(
     stack: ComposeStack,
+    http: httpx.Client,
     radiographs: list[Path],
     submit: Submit,
     finished: Finished,
@@ -75,6 +77,16 @@ def test_three_workers_share_the_work(
     while len(living_models()) != 3:
         assert time.monotonic() < deadline, f"workers: {living_models()}"
         time.sleep(0.5)
-    locations = [submit(radiographs[n % len(radiographs)]) for n in range(30)]
+
+    def jobs_done() -> dict[str, int]:
+        workers = http.get("/health").json()["workers"]
+        return {worker["name"]: worker["jobs_done"] for worker in workers}
+
+    before = jobs_done()
+    locations = [submit(radiographs[n % len(radiographs)]) for n in range(60)]
     jobs = [finished(location) for location in locations]
-    assert Counter(job["status"] for job in jobs) == {"succeeded": 30}
+    assert Counter(job["status"] for job in jobs) == {"succeeded": 60}
+    deadline = time.monotonic() + 20
+    while not all(done > before[name] for name, done in jobs_done().items()):
+        assert time.monotonic() < deadline, f"before {before}, after {jobs_done()}"
+        time.sleep(0.5)

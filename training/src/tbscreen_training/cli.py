@@ -95,7 +95,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_publishing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--models-dir", type=Path, required=True, help="the models volume")
+    models_dir = os.environ.get("TBSCREEN_MODELS_DIR")
+    parser.add_argument(
+        "--models-dir",
+        type=Path,
+        default=models_dir,
+        required=models_dir is None,
+        help="the models volume (default: TBSCREEN_MODELS_DIR)",
+    )
 
 
 def _run(parsed: argparse.Namespace, command: str) -> None:

@@ -69,11 +69,16 @@ def _draw_roc(axes: Axes, predictions: Predictions, points: list[OperatingPoint]
         false_positive, true_positive, _ = roc_curve(rows.is_positive, rows.scores)
         axes.plot(false_positive, true_positive, label=name)
     last = list(curves.values())[-1]
+    names: dict[float, list[str]] = {}
     for point in points:
-        called = last.scores >= point.threshold
+        names.setdefault(point.threshold, []).append(point.name)
+    for threshold, named in names.items():
+        called = last.scores >= threshold
         place = called[~last.is_positive].mean(), called[last.is_positive].mean()
         axes.plot(*place, "ko", markersize=4)
-        axes.annotate(point.name, place, xytext=(5, -9), textcoords="offset points", fontsize=8)
+        axes.annotate(
+            ", ".join(named), place, xytext=(5, -9), textcoords="offset points", fontsize=8
+        )
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.7, linestyle=":")
     axes.set_xlabel("1 - specificity")
     axes.set_ylabel("sensitivity")
