@@ -1,8 +1,11 @@
+import shutil
+
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
+from support.blob_files import blob_files
 from support.fake_worker import FakeWorker
 from support.gateway_app import PNG, as_form, running_gateway
 from support.redis_server import free_port
@@ -88,7 +91,7 @@ async def test_a_model_file_cut_short_is_not_ready(
 async def test_a_vanished_upload_volume_is_degraded_and_not_ready(
     client: httpx.AsyncClient, settings: GatewaySettings
 ) -> None:
-    settings.blobs_dir.rmdir()
+    shutil.rmtree(settings.blobs_dir)
     assert (await client.get("/readyz")).json()["storage"] is False
     assert not (await client.get("/health")).json()["storage"]["ok"]
 
@@ -105,7 +108,7 @@ async def test_without_redis_it_lives_reports_and_refuses(lost: GatewaySettings)
         answer = await client.post("/v1/jobs", files=as_form(PNG))
         assert (answer.status_code, answer.json()["code"]) == (503, "broker_unavailable")
         assert int(answer.headers["retry-after"]) > 0
-    assert list(lost.blobs_dir.iterdir()) == []
+    assert blob_files(lost.blobs_dir) == []
 
 
 async def test_metrics_count_what_was_accepted_replayed_and_refused(
@@ -136,3 +139,8 @@ async def test_durations_are_kept_by_route_not_by_path(client: httpx.AsyncClient
     assert await metric(client, count, route="unmatched") == 1
     assert await metric(client, count, route="/static") == 1
     assert await metric(client, count, method="OTHER") == 2
+
+
+async def test_head_is_answered_like_get_without_a_body(client: httpx.AsyncClient) -> None:
+    for path in ("/", "/livez", "/readyz"):
+        assert (await client.head(path)).status_code == (await client.get(path)).status_code == 200

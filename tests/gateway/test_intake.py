@@ -5,6 +5,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError
 
+from support.blob_files import blob_files
 from tbscreen_gateway.intake import Intake
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.problems import Refusal
@@ -86,7 +87,7 @@ async def test_what_can_not_be_enqueued_leaves_nothing_behind(
         await intake.accept(an_upload(blobs), "key")
     assert caught.value.code is ErrorCode.BROKER_UNAVAILABLE
     assert redis.keys("tbscreen:*") == []
-    assert list(tmp_path.iterdir()) == []
+    assert blob_files(tmp_path) == []
 
 
 async def test_a_key_whose_first_upload_was_refused_makes_a_job_the_next_time(
@@ -121,7 +122,7 @@ async def test_twenty_simultaneous_requests_with_one_key_make_one_job(
     assert len({answer.job_id for answer in answers}) == 1
     assert sum(answer.replayed for answer in answers) == 19
     assert len(tasks.sent) == 1
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(blob_files(tmp_path)) == 1
 
 
 async def test_a_repeat_is_not_promised_a_job_that_is_refused_meanwhile(
@@ -144,7 +145,7 @@ async def test_a_key_with_other_bytes_is_a_conflict_and_the_upload_is_erased(
     with pytest.raises(Refusal) as caught:
         await intake.accept(an_upload(blobs, "b" * 64), "key")
     assert caught.value.code is ErrorCode.IDEMPOTENCY_CONFLICT
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(blob_files(tmp_path)) == 1
 
 
 async def test_a_key_whose_job_was_erased_makes_a_new_one(

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from redis import Redis
 
+from support.blob_files import blob_files
 from support.fake_worker import FakeWorker, a_result
 from support.gateway_app import JPEG, PNG, as_form, running_gateway
 from tbscreen_gateway.settings import GatewaySettings
@@ -106,7 +107,7 @@ async def test_deleting_an_unfinished_job_cancels_it_and_erases_its_upload(
     path = (await submit(client)).headers["location"]
     answer = await client.delete(path)
     assert (answer.status_code, answer.json()["status"]) == (200, "canceled")
-    assert list(blobs_dir.iterdir()) == []
+    assert blob_files(blobs_dir) == []
     assert not worker.finish(worker.take() or "")
     assert (await client.get(path)).json()["status"] == "canceled"
 
@@ -118,12 +119,12 @@ async def test_deleting_a_finished_job_erases_it(
     worker.finish(worker.take() or "")
     answer = await client.delete(path)
     assert (answer.status_code, answer.content) == (204, b"")
-    assert list(blobs_dir.iterdir()) == []
+    assert blob_files(blobs_dir) == []
     assert (await client.get(path)).status_code == 404
     assert (await client.delete(path)).status_code == 404
 
 
-async def test_a_heatmap_is_a_picture_of_the_result_and_can_be_kept(
+async def test_a_heatmap_is_a_picture_of_the_result_and_is_asked_for_each_time(
     client: httpx.AsyncClient, worker: FakeWorker
 ) -> None:
     path = (await submit(client)).headers["location"] + "/heatmap.png"
@@ -131,7 +132,7 @@ async def test_a_heatmap_is_a_picture_of_the_result_and_can_be_kept(
     answer = await client.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     assert answer.content.startswith(b"\x89PNG")
-    assert "immutable" in answer.headers["cache-control"]
+    assert answer.headers["cache-control"] == "private, no-cache"
     again = await client.get(path, headers={"If-None-Match": answer.headers["etag"]})
     assert again.status_code == 304
 
@@ -157,7 +158,7 @@ async def test_an_idempotency_key_makes_one_job_of_the_same_bytes(
     assert again.headers["location"] == first.headers["location"]
     assert again.headers["idempotency-replayed"] == "true"
     assert "idempotency-replayed" not in first.headers
-    assert len(list(blobs_dir.iterdir())) == 1
+    assert len(blob_files(blobs_dir)) == 1
     assert jobs.queue_length() == 1
 
 
@@ -167,7 +168,7 @@ async def test_an_idempotency_key_with_other_bytes_is_a_conflict(
     await submit(client, PNG, key="k1")
     answer = await submit(client, JPEG, key="k1")
     assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_conflict")
-    assert len(list(blobs_dir.iterdir())) == 1
+    assert len(blob_files(blobs_dir)) == 1
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "two words"])
@@ -187,7 +188,7 @@ async def test_a_full_queue_refuses_with_a_time_to_come_back(
         answer = await submit(client)
     assert (answer.status_code, answer.json()["code"]) == (503, "queue_full")
     assert int(answer.headers["retry-after"]) > 0
-    assert len(list(blobs_dir.iterdir())) == 1
+    assert len(blob_files(blobs_dir)) == 1
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ async def test_a_file_that_can_not_be_taken_is_refused_and_not_kept(
     answer = await submit(client, data)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
-    assert list(blobs_dir.iterdir()) == []
+    assert blob_files(blobs_dir) == []
 
 
 async def test_a_job_that_failed_says_why(client: httpx.AsyncClient, redis: Redis) -> None:

@@ -95,6 +95,18 @@ async def test_an_unknown_path_is_not_logged(
     assert "Jane" not in logged.getvalue()
 
 
+async def test_a_look_ups_line_names_its_job_only_where_the_id_is_one(
+    client: httpx.AsyncClient, logged: io.StringIO
+) -> None:
+    job_id = (await client.post("/v1/jobs", files=as_form(PNG))).json()["id"]
+    await client.get(f"/v1/jobs/{job_id}")
+    await client.get("/v1/jobs/Doe^Jane")
+    assert "Jane" not in logged.getvalue()
+    _, known, unknown = lines(logged, "request")
+    assert known["job_id"] == job_id
+    assert (unknown["status"], "job_id" in unknown) == (404, False)
+
+
 async def test_an_unexpected_error_is_a_problem_that_says_nothing_and_is_logged(
     failing: httpx.AsyncClient, logged: io.StringIO
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from support.blob_files import blob_files
 from support.gateway_app import JPEG, PNG
 from tbscreen_gateway import uploads
 from tbscreen_gateway.problems import Refusal
@@ -67,7 +68,7 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 @pytest.fixture
 def left_behind(tmp_path: Path) -> Callable[[], list[Path]]:
-    return lambda: list((tmp_path / "blobs").iterdir())
+    return lambda: blob_files(tmp_path / "blobs")
 
 
 async def receive(sent: SentRequest, blobs: BlobStore) -> Upload:

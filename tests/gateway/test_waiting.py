@@ -9,6 +9,7 @@ from fastapi import Request
 from redis.exceptions import RedisError
 
 from support.redis_server import RedisServer, running_redis_server
+from tbscreen_gateway import waiting as waiting_module
 from tbscreen_gateway.waiting import FinishedJobs, JobWaiter
 from tbscreen_shared.contracts import ImageFormat, Job, JobError, JobStatus
 from tbscreen_shared.errors import ErrorCode
@@ -195,6 +196,20 @@ async def test_a_wait_on_a_redis_that_stays_away_ends_in_its_error(server: Redis
             server.kill()
             with pytest.raises(RedisError):
                 await waiting
+
+
+async def test_a_connection_that_dies_in_silence_is_given_up_and_made_anew(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(waiting_module, "_REDIS_TIMEOUT_S", 0.2)
+    with connect_redis(server.url) as redis:
+        async with FinishedJobs(server.url).listening():
+            await asyncio.sleep(1)
+            assert "lost the subscription" not in caplog.text
+            redis.client_pause(3000)
+            async with asyncio.timeout(2):
+                while "lost the subscription" not in caplog.text:
+                    await asyncio.sleep(0.05)
 
 
 async def test_the_listener_stops_at_whatever_moment_it_is_told(redis_url: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from support.blob_files import blob_files
 from support.fake_bundle import publish_fake_bundle
 from support.fake_worker import working_fake
 from support.gateway_process import GatewayProcess, gateway_process
@@ -95,16 +96,16 @@ def test_an_upload_of_60_mib_is_not_held_in_memory(gateway: GatewayProcess) -> N
     print(f"60 MiB in {taken_s:.2f} s, resident memory +{grown / 2**20:.1f} MiB")
     assert answer.status_code == 202
     assert grown < 16 * 2**20
-    stored = [path.read_bytes() for path in gateway.blobs_dir.iterdir()]
+    stored = [path.read_bytes() for path in blob_files(gateway.blobs_dir)]
     assert digest.hexdigest() in {hashlib.sha256(data).hexdigest() for data in stored}
 
 
 def test_a_client_that_leaves_in_mid_upload_leaves_no_file(gateway: GatewayProcess) -> None:
-    before = set(gateway.blobs_dir.iterdir())
+    before = set(blob_files(gateway.blobs_dir))
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
         connection.sendall(request_head(5_000_000) + PART_HEAD + PNG_MAGIC + bytes(1_000_000))
         assert wait_until(lambda: any(gateway.blobs_dir.glob("*.partial")))
-    assert wait_until(lambda: set(gateway.blobs_dir.iterdir()) == before)
+    assert wait_until(lambda: set(blob_files(gateway.blobs_dir)) == before)
     assert httpx.get(f"{gateway.url}/livez").status_code == 200
 
 

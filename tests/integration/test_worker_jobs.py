@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from support.blob_files import blob_files
 from support.phantom import draw_phantom
 from support.redis_server import running_redis
 from support.worker_site import WorkerSite, wait_until
@@ -44,7 +45,7 @@ def test_a_radiograph_is_answered(site: WorkerSite, radiograph: Path) -> None:
     assert job.result is not None
     assert job.result.model.version == "tiny-1"
     assert job.attempts == 1
-    wait_until(lambda: not any(site.settings.blobs_dir.iterdir()), what="the upload's erasure")
+    wait_until(lambda: not blob_files(site.settings.blobs_dir), what="the upload's erasure")
 
 
 def test_a_bad_image_fails_with_its_code_and_is_not_tried_again(
@@ -210,3 +211,20 @@ def test_a_missing_setting_is_named(tmp_path: Path) -> None:
 
     assert ended.returncode != 0
     assert "REDIS_URL" in ended.stderr
+
+
+def test_a_worker_without_the_upload_volume_leaves_jobs_to_others(
+    site: WorkerSite, radiograph: Path
+) -> None:
+    site.publish()
+    lost = site.start_worker(TBSCREEN_BLOBS_DIR=str(site.directory / "elsewhere"))
+    job_id = site.submit(radiograph)
+    wait_until(lambda: "the job waits for the upload volume" in lost.text(), what="the warning")
+    assert (site.job(job_id).status, site.job(job_id).attempts) == (JobStatus.QUEUED, 0)
+
+    lost.main.terminate()
+    lost.main.wait(20)
+    site.start_ready_worker()
+
+    assert site.wait_for_end(job_id).status is JobStatus.SUCCEEDED
+    assert site.job(job_id).attempts == 1

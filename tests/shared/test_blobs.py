@@ -1,11 +1,13 @@
 import os
 import resource
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
-from tbscreen_shared.blobs import BlobStore, BlobWriter
+from support.blob_files import blob_files
+from tbscreen_shared.blobs import BlobStore, BlobStoreMissingError, BlobWriter
 from tbscreen_shared.errors import BlobError, ErrorCode
 
 
@@ -27,14 +29,14 @@ def test_an_abandoned_blob_leaves_nothing(store: BlobStore, tmp_path: Path) -> N
     with store.open_writer() as writer:
         writer.write(b"half")
         assert not store.path(writer.key).exists()
-    assert list((tmp_path / "blobs").iterdir()) == []
+    assert blob_files(tmp_path / "blobs") == []
 
 
 def test_a_failure_while_writing_leaves_nothing(store: BlobStore, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), store.open_writer() as writer:
         writer.write(b"half")
         raise RuntimeError("client went away")
-    assert list((tmp_path / "blobs").iterdir()) == []
+    assert blob_files(tmp_path / "blobs") == []
 
 
 def test_erasing_twice_is_no_error(store: BlobStore) -> None:
@@ -63,7 +65,7 @@ def test_a_full_volume_is_told_as_such(store: BlobStore, tmp_path: Path) -> None
         writer.write(b"x" * 100)
         writer.commit()
     assert caught.value.code is ErrorCode.STORAGE_FULL
-    assert list((tmp_path / "blobs").iterdir()) == []
+    assert blob_files(tmp_path / "blobs") == []
 
 
 def test_an_exceeded_file_size_limit_is_an_internal_error(store: BlobStore) -> None:
@@ -84,11 +86,11 @@ def test_a_writable_store_passes_its_probe_and_keeps_nothing(
     store: BlobStore, tmp_path: Path
 ) -> None:
     store.check_writable()
-    assert list((tmp_path / "blobs").iterdir()) == []
+    assert blob_files(tmp_path / "blobs") == []
 
 
 def test_a_vanished_volume_fails_its_probe(store: BlobStore, tmp_path: Path) -> None:
-    (tmp_path / "blobs").rmdir()
+    shutil.rmtree(tmp_path / "blobs")
     with pytest.raises(BlobError):
         store.check_writable()
 
@@ -124,6 +126,23 @@ def test_only_partial_uploads_that_nobody_writes_any_more_are_swept(
         writing.write(b"y")
         assert store.erase_partials(older_than_s=3600) == 1
         assert writing.commit()
-    assert sorted(p.name for p in (tmp_path / "blobs").iterdir()) == sorted(
+    assert sorted(p.name for p in blob_files(tmp_path / "blobs")) == sorted(
         [writer.key, writing.key]
     )
+
+
+def test_a_store_that_another_process_made_is_present(store: BlobStore, tmp_path: Path) -> None:
+    with store.open_writer() as writer:
+        writer.write(b"radiograph")
+        key = writer.commit()
+    seen = BlobStore.existing(tmp_path / "blobs")
+    seen.check_present()
+    assert seen.path(key).read_bytes() == b"radiograph"
+
+
+def test_a_directory_that_is_no_store_is_told_from_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for wrong in ("empty", "missing"):
+        with pytest.raises(BlobStoreMissingError, match=wrong):
+            BlobStore.existing(tmp_path / wrong).check_present()
+    assert not (tmp_path / "missing").exists()

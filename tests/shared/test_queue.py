@@ -41,3 +41,9 @@ def test_settings_come_from_the_environment_and_hide_the_password(
 def test_a_broker_that_is_down_fails_within_seconds() -> None:
     with connect_redis("redis://127.0.0.1:1/0") as client, pytest.raises(ConnectionError):
         client.ping()
+
+
+def test_a_job_may_not_outlive_its_redelivery() -> None:
+    SharedSettings(redis_url="redis://host", task_time_limit_s=20, visibility_timeout_s=30)
+    with pytest.raises(ValidationError, match="TBSCREEN_VISIBILITY_TIMEOUT_S"):
+        SharedSettings(redis_url="redis://host", task_time_limit_s=21, visibility_timeout_s=30)

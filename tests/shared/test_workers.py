@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime
 
 from redis import Redis
@@ -40,3 +41,16 @@ def test_one_whose_beats_expired_is_dead_and_forgotten(redis: Redis) -> None:
     redis.delete("tbscreen:worker:a")
     assert registry.alive() == []
     assert redis.keys("tbscreen:worker*") == []
+
+
+def test_another_releases_beats_are_read_where_they_can_be_and_skipped_where_not(
+    redis: Redis,
+) -> None:
+    registry = WorkerRegistry(redis)
+    for name in ("newer", "unreadable"):
+        registry.beat(beat(name))
+    newer = json.loads(beat("newer").model_dump_json())
+    newer["model"]["colour"] = newer["colour"] = "red"
+    redis.set("tbscreen:worker:newer", json.dumps(newer))
+    redis.set("tbscreen:worker:unreadable", '{"name": "unreadable"}')
+    assert [alive.name for alive in registry.alive()] == ["newer"]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from support.blob_files import blob_files
 from support.redis_server import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +87,7 @@ class Serving:
             time.sleep(0.05)
 
     def uploads_at_rest(self) -> list[str]:
-        return [path.name for path in (self.data_dir / "blobs").iterdir()]
+        return [path.name for path in blob_files(self.data_dir / "blobs")]
 
 
 @contextmanager

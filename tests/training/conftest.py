@@ -168,7 +168,7 @@ def three_class_run(
     process = subprocess.Popen(
         command(
             *("run", "--data", phantom_manifest, "--out", out, "--name", "run"),
-            *("--models-dir", out / "models", "--weights", "none", "--cache-features", 2),
+            *("--models-dir", out / "models", "--weights", "none", "--cache-features", 1),
             *("--epochs", KILLED_RUN_EPOCHS, "--patience", KILLED_RUN_EPOCHS),
             *("--fine-tune-from-block", "mixed10", "--fine-tune-epochs", 1),
         ),

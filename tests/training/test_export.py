@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,31 +7,35 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from support.phantom import draw_phantom
 from tbscreen_training.config import Quantisation
 from tbscreen_training.export import convert, save_serving_function
-from tbscreen_training.network import Network, build_network
+from tbscreen_training.network import Network
+from tbscreen_training.run_directory import RunDirectory
 from tbscreen_training.served import Answer, ServedModel
 
 
 @pytest.fixture(scope="module")
-def tensors() -> list[NDArray[np.uint8]]:
-    phantoms = [draw_phantom(seed, positive=seed % 2 == 0, size=(299, 299)) for seed in range(8)]
-    return [np.asarray(phantom)[:, :, np.newaxis] for phantom in phantoms]
+def network(three_class_run: Path) -> Network:
+    return RunDirectory.open(three_class_run).trained_network()
 
 
 @pytest.fixture(scope="module")
-def network() -> Network:
-    return build_network(classes=3, weights="none", dropout=0.0, seed=1)
+def tensors(three_class_run: Path) -> list[NDArray[np.uint8]]:
+    run = RunDirectory.open(three_class_run)
+    return [run.tensors().load(sample) for sample in run.dataset().samples[:4]]
 
 
 @pytest.fixture(scope="module")
 def answers(
-    tmp_path_factory: pytest.TempPathFactory, network: Network, tensors: list[NDArray[np.uint8]]
+    tmp_path_factory: pytest.TempPathFactory,
+    three_class_run: Path,
+    network: Network,
+    tensors: list[NDArray[np.uint8]],
 ) -> Callable[[Quantisation], list[Answer]]:
     """Exports the network once for each quantisation and gives its answers to the tensors."""
     folder = Path(tmp_path_factory.mktemp("exports"))
     save_serving_function(network, folder / "saved")
+    shutil.copyfile(three_class_run / "model.tflite", folder / "dynamic.tflite")
 
     def of(quantisation: Quantisation) -> list[Answer]:
         path = folder / f"{quantisation}.tflite"

@@ -92,7 +92,7 @@ def test_an_interrupted_phase_ends_as_one_that_was_not(tmp_path: Path) -> None:
 
 def test_the_phase_learns_and_keeps_its_best_epoch(tmp_path: Path) -> None:
     model = make_model()
-    plan = PhasePlan(name="head", epochs=40, patience=40, batch_size=16, learning_rate=3e-2, seed=1)
+    plan = PhasePlan(name="head", epochs=15, patience=15, batch_size=16, learning_rate=5e-2, seed=1)
     rows = train_phase(model, plan, training_set(), validation_set(), tmp_path)
     best = min(rows, key=lambda row: row.val_loss)
     assert best.val_auc > 0.95
@@ -116,7 +116,7 @@ def test_a_diverging_phase_says_so(tmp_path: Path) -> None:
 
 def test_three_classes_have_a_logit_each(tmp_path: Path) -> None:
     targets = np.digitize(FEATURES[:, 0], (-0.5, 0.5)).astype(np.int64)
-    plan = PhasePlan(name="head", epochs=30, patience=30, batch_size=16, learning_rate=3e-2, seed=1)
+    plan = PhasePlan(name="head", epochs=12, patience=12, batch_size=16, learning_rate=5e-2, seed=1)
     model = make_model(classes=3)
     rows = train_phase(model, plan, training_set(targets), validation_set(targets), tmp_path)
     assert model.output.shape[1] == 3

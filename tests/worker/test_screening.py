@@ -8,7 +8,7 @@ from PIL import Image
 from redis import Redis
 
 from support.redis_server import running_redis
-from tbscreen_shared.blobs import BlobStore
+from tbscreen_shared.blobs import BlobStore, BlobStoreMissingError
 from tbscreen_shared.contracts import ImageFormat, Job, JobStatus, Warning
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.imaging import ImageLimits
@@ -285,3 +285,17 @@ def test_without_a_model_the_job_is_not_claimed(
     assert bench.job().status is JobStatus.QUEUED
     assert bench.job().attempts == 0
     assert bench.holds(blob)
+
+
+def test_without_the_upload_volume_no_job_is_claimed(bench: Bench, radiograph: bytes) -> None:
+    blob = bench.accept(radiograph)
+    volume = bench.blobs.path(blob).parent
+    volume.rename(volume.with_name("elsewhere"))
+
+    with pytest.raises(BlobStoreMissingError):
+        bench.screening.screen("job")
+    assert (bench.job().status, bench.job().attempts) == (JobStatus.QUEUED, 0)
+
+    volume.with_name("elsewhere").rename(volume)
+    bench.screening.screen("job")
+    assert bench.job().status is JobStatus.SUCCEEDED

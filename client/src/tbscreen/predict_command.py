@@ -22,8 +22,8 @@ from tbscreen.predict import (
 from tbscreen.predict.batch import UNREACHABLE
 from tbscreen.predict.output import Output, open_output
 
-# Longer than the minute for which an upload's Idempotency-Key stays unconfirmed, and its repetition
-# is put off, when a gateway is killed while it accepts it.
+# Well beyond the ten seconds for which an upload's Idempotency-Key stays unconfirmed, and its
+# repetition is put off, when a gateway is killed while it accepts it.
 _RETRY_FOR_S: Final = 90.0
 
 

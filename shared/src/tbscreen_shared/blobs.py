@@ -13,16 +13,52 @@ from typing import BinaryIO, Final
 from tbscreen_shared.errors import BlobError, ErrorCode
 
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
+_MARKER: Final = ".tbscreen-blobs"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+class BlobStoreMissingError(Exception):
+    """The directory is not a blob store: its volume is not mounted, or the setting is wrong."""
 
 
 class BlobStore:
     """Files under one directory, named by random keys that say nothing about their content."""
 
     def __init__(self, root: Path) -> None:
-        """Takes `root`, which must exist or be creatable."""
-        self._root = root
+        """Makes `root` a blob store unless it is one.
+
+        Raises:
+            OSError: it can not be created or marked.
+        """
         root.mkdir(parents=True, exist_ok=True)
+        marker = root / _MARKER
+        if not marker.exists():
+            marker.touch()
+        self._root = root
+
+    @classmethod
+    def existing(cls, root: Path) -> "BlobStore":
+        """Returns the store that another process makes; creates nothing.
+
+        Whoever only reads must not take an empty directory for a store whose blobs are gone.
+        """
+        store = cls.__new__(cls)
+        store._root = root
+        return store
+
+    def check_present(self) -> None:
+        """Looks for the mark that the store's maker left.
+
+        Raises:
+            BlobStoreMissingError: it is not there, or can not be reached.
+        """
+        marker = self._root / _MARKER
+        try:
+            marker.stat()
+        except OSError as error:
+            raise BlobStoreMissingError(
+                f"{self._root} is not a blob store: {marker.name}: {error.strerror}"
+            ) from error
 
     def path(self, key: str) -> Path:
         """Returns the blob's path, whether it exists or not.

@@ -17,6 +17,15 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Recorded(BaseModel):
+    """Immutable, and ignores fields it does not know.
+
+    During an upgrade an older release reads what a newer one wrote.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
 class JobStatus(StrEnum):
     """queued → started → succeeded | failed | canceled; a finished job never changes."""
 
@@ -54,14 +63,14 @@ class ImageFormat(StrEnum):
     DICOM = "dicom"
 
 
-class ModelRef(Frozen):
+class ModelRef(Recorded):
     """Which model answered."""
 
     version: str
     sha256: str = Field(description="SHA-256 of model.tflite, hexadecimal")
 
 
-class InputInfo(Frozen):
+class InputInfo(Recorded):
     """What was read."""
 
     sha256: str = Field(description="SHA-256 of the uploaded bytes, hexadecimal")
@@ -70,7 +79,7 @@ class InputInfo(Frozen):
     format: ImageFormat
 
 
-class Timings(Frozen):
+class Timings(Recorded):
     """Where the time went, in milliseconds. `queue` and `total` count from acceptance."""
 
     queue: float = Field(ge=0)
@@ -79,7 +88,7 @@ class Timings(Frozen):
     total: float = Field(ge=0)
 
 
-class JobResult(Frozen):
+class JobResult(Recorded):
     """The answer to one radiograph."""
 
     prediction: str = Field(
@@ -101,7 +110,7 @@ class JobResult(Frozen):
     timings_ms: Timings
 
 
-class JobError(Frozen):
+class JobError(Recorded):
     """Why a job failed."""
 
     code: ErrorCode
@@ -123,7 +132,7 @@ class Job(Frozen):
     expires_at: datetime | None = Field(default=None, description="when a finished job is erased")
 
 
-class WorkerBeat(Frozen):
+class WorkerBeat(Recorded):
     """What one worker process says of itself, every few seconds."""
 
     name: str

@@ -1,7 +1,10 @@
 """Which workers live, by the beats they leave in Redis."""
 
+import logging
+import socket
 from typing import Final, cast
 
+from pydantic import ValidationError
 from redis import Redis
 
 from tbscreen_shared.contracts import WorkerBeat
@@ -11,6 +14,13 @@ _INDEX: Final = "tbscreen:workers"
 BEAT_INTERVAL_S: Final = 3.0
 BEAT_TTL_S: Final = 10
 """A worker that missed three beats counts as dead."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+def host_prefix() -> str:
+    """Returns what the names of this host's worker processes begin with in the registry."""
+    return f"{socket.gethostname()}/"
 
 
 class WorkerRegistry:
@@ -34,7 +44,10 @@ class WorkerRegistry:
             pipe.execute()
 
     def alive(self) -> list[WorkerBeat]:
-        """Returns the workers whose last beat is younger than `BEAT_TTL_S`, by name."""
+        """Returns the workers whose last beat is younger than `BEAT_TTL_S`, by name.
+
+        A beat that can not be read, such as another release's, is skipped.
+        """
         names = sorted(cast("set[str]", self._redis.smembers(_INDEX)))
         if not names:
             return []
@@ -42,7 +55,16 @@ class WorkerRegistry:
         dead = [name for name, beat in zip(names, beats, strict=True) if beat is None]
         if dead:
             self._redis.srem(_INDEX, *dead)
-        return [WorkerBeat.model_validate_json(beat) for beat in beats if beat is not None]
+        read = [_read(name, beat) for name, beat in zip(names, beats, strict=True) if beat]
+        return [beat for beat in read if beat is not None]
+
+
+def _read(name: str, beat: str) -> WorkerBeat | None:
+    try:
+        return WorkerBeat.model_validate_json(beat)
+    except ValidationError:
+        _log.warning("a worker's beat can not be read", extra={"worker": name})
+        return None
 
 
 def _key(name: str) -> str:

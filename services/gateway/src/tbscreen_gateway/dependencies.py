@@ -56,11 +56,13 @@ def get_wait(
 
 
 def get_job_id(
+    request: Request,
     job_id: Annotated[str, Path(description="The job's UUID, as POST /v1/jobs answered it.")],
 ) -> str:
     """A job id in the one form they are made in; anything else is no job."""
     try:
         if str(uuid.UUID(job_id)) == job_id:
+            request.scope["job_id"] = job_id
             return job_id
     except ValueError:
         pass

@@ -146,7 +146,7 @@ class Intake:
     async def _undo(self, job_id: str, digest: str | None, blob: str) -> None:
         """Takes everything back. What needs Redis is tried until Redis is back.
 
-        Without the retry a record without a task would stand in the queue for ever.
+        Without the retry the record would be given a task after all, and its upload is erased.
         """
         self._blobs.erase(blob)
         if not await self._try_undo(job_id, digest):

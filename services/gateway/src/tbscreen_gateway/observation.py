@@ -88,9 +88,9 @@ class RequestObserver:
         # The route, not the path: a path may hold anything, a file's name included.
         fields = {"method": method, "route": route, "status": status}
         fields["duration_ms"] = round(duration_s * 1000, 1)
-        job_id = scope.get("path_params", {}).get("job_id") or scope.get("job_id")
-        if job_id:
-            fields["job_id"] = job_id
+        # Set where it was accepted as one: a path parameter may hold anything.
+        if "job_id" in scope:
+            fields["job_id"] = scope["job_id"]
         if "problem_code" in scope:
             fields["code"] = scope["problem_code"]
         logger.log(level, "request", extra=fields)

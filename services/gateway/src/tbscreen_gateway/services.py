@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from tbscreen_gateway.health import HealthProbe
 from tbscreen_gateway.intake import Intake
 from tbscreen_gateway.metrics import Metrics
+from tbscreen_gateway.reconciliation import Reconciler
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.task_queue import CeleryTaskQueue
 from tbscreen_gateway.waiting import FinishedJobs, JobWaiter
@@ -63,7 +64,8 @@ async def running_services(
     models = ModelStore(settings.models_dir)
     tasks = CeleryTaskQueue(settings)
     intake = Intake(jobs, blobs, tasks, metrics, max_queue_length=settings.max_queue_length)
-    sweeper = asyncio.create_task(_sweep(blobs))
+    reconciler = Reconciler(redis, jobs, tasks, visibility_timeout_s=settings.visibility_timeout_s)
+    background = [asyncio.create_task(work) for work in (_sweep(blobs), reconciler.run())]
     try:
         async with finished.listening():
             yield Services(
@@ -77,8 +79,9 @@ async def running_services(
                 metrics=metrics,
             )
     finally:
-        sweeper.cancel()
-        await asyncio.gather(sweeper, return_exceptions=True)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         await intake.close()
         tasks.close()
         redis.close()

@@ -10,7 +10,7 @@ from fastapi import Request
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError
 from starlette.concurrency import run_in_threadpool
 
 from tbscreen_shared.contracts import Job
@@ -87,19 +87,29 @@ class FinishedJobs:
                 self._redis_url,
                 decode_responses=True,
                 socket_connect_timeout=_REDIS_TIMEOUT_S,
-                health_check_interval=_REDIS_TIMEOUT_S,
+                socket_timeout=_REDIS_TIMEOUT_S,
+                # redis-py's own check sends a PING and never misses its answer: `_hear` does.
+                health_check_interval=0,
                 # A silent reconnect would hide that messages were missed.
                 retry=Retry(NoBackoff(), 0),
             ) as redis,
-            redis.pubsub(ignore_subscribe_messages=True) as subscription,
+            redis.pubsub() as subscription,
         ):
             await subscription.psubscribe(f"{DONE_CHANNEL_PREFIX}*")
             # Whatever finished while nobody listened.
             self._wake_all()
+            asked = False
             while True:
-                # The timeout lets the health check find a connection that died in silence.
                 message = await subscription.get_message(timeout=_REDIS_TIMEOUT_S)
-                if message is not None:
+                if message is None:
+                    if asked:
+                        raise ConnectionError("the connection died in silence")
+                    await subscription.ping()
+                    asked = True
+                    continue
+                # The answer to a PING is a message too: whatever is heard shows life.
+                asked = False
+                if message["type"] == "pmessage":
                     job_id = message["channel"].removeprefix(DONE_CHANNEL_PREFIX)
                     for event in self._waiting.get(job_id, ()):
                         event.set()

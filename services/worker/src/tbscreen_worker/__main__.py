@@ -9,7 +9,9 @@ import secrets
 import sys
 
 from tbscreen_shared.logging import configure_logging
+from tbscreen_shared.settings import load_settings
 from tbscreen_worker.app import make_worker_app
+from tbscreen_worker.prefetch import free_slots_of_lost_acks
 from tbscreen_worker.settings import WorkerSettings
 
 
@@ -18,11 +20,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tbscreen_worker", description=__doc__)
     parser.add_argument("--concurrency", type=int, help="child processes, one job each")
     arguments = parser.parse_args()
-    settings = WorkerSettings()  # type: ignore[call-arg]
+    settings = load_settings(WorkerSettings, program="tbscreen_worker")
     configure_logging("worker", log_format=settings.log_format, level=settings.log_level)
     # Two lines from Celery for each job, beside the worker's own.
     for chatter in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(chatter).setLevel(logging.WARNING)
+    free_slots_of_lost_acks()
     worker = make_worker_app(settings).Worker(
         # Containers may share a host name; Celery's nodes must not.
         hostname=f"tbscreen-{secrets.token_hex(4)}@%h",

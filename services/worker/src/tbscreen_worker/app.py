@@ -1,6 +1,8 @@
 """The worker's Celery application."""
 
-from typing import Any
+import logging
+import os
+from typing import Any, Final
 
 from celery import Celery, signals
 
@@ -8,6 +10,8 @@ from tbscreen_shared.queue import make_celery_app
 from tbscreen_worker.process import WorkerProcess
 from tbscreen_worker.settings import WorkerSettings
 from tbscreen_worker.tasks import register_screen_task
+
+_log: Final = logging.getLogger(__name__)
 
 
 def make_worker_app(settings: WorkerSettings) -> Celery:
@@ -20,8 +24,14 @@ def make_worker_app(settings: WorkerSettings) -> Celery:
     processes: list[WorkerProcess] = []
 
     def start(**_: Any) -> None:
-        process = WorkerProcess(settings)
-        process.start()
+        try:
+            process = WorkerProcess(settings)
+            process.start()
+        except Exception:
+            # Celery logs and goes on with a child that has no parts, which then sends every job
+            # back to the queue, for ever. One that ends is replaced, or ends a worker that starts.
+            _log.critical("a worker process could not start", exc_info=True)
+            os._exit(1)
         processes.append(process)
 
     def stop(**_: Any) -> None:

@@ -5,14 +5,13 @@ import sys
 from redis.exceptions import RedisError
 
 from tbscreen_shared.queue import connect_redis
-from tbscreen_shared.settings import SharedSettings
-from tbscreen_shared.workers import WorkerRegistry
-from tbscreen_worker.heartbeat import host_prefix
+from tbscreen_shared.settings import SharedSettings, load_settings
+from tbscreen_shared.workers import WorkerRegistry, host_prefix
 
 
 def main() -> int:
     """Returns 0 when a worker of this host lives, else 1."""
-    settings = SharedSettings()  # type: ignore[call-arg]
+    settings = load_settings(SharedSettings, program="tbscreen_worker.healthcheck")
     registry = WorkerRegistry(connect_redis(settings.redis_url.get_secret_value()))
     try:
         alive = registry.alive()

@@ -3,7 +3,6 @@
 import logging
 import os
 import resource
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -14,17 +13,12 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from tbscreen_shared.contracts import ModelRef, WorkerBeat
-from tbscreen_shared.workers import BEAT_INTERVAL_S, WorkerRegistry
+from tbscreen_shared.workers import BEAT_INTERVAL_S, WorkerRegistry, host_prefix
 from tbscreen_worker.models import ModelWatcher
 
 _STATM: Final = Path("/proc/self/statm")
 
 _log: Final = logging.getLogger(__name__)
-
-
-def host_prefix() -> str:
-    """Returns what the names of this host's worker processes begin with in the registry."""
-    return f"{socket.gethostname()}/"
 
 
 class Heartbeat:

@@ -20,7 +20,7 @@ class WorkerProcess:
         self._models = ModelWatcher(ModelStore(settings.models_dir), LiteRtPredictor)
         self.screening = Screening(
             JobStore(redis, result_ttl_s=settings.result_ttl_s, max_attempts=settings.max_attempts),
-            BlobStore(settings.blobs_dir),
+            BlobStore.existing(settings.blobs_dir),
             self._models.wait_for_model,
             limits=settings.image_limits,
         )

@@ -49,10 +49,12 @@ class Screening:
 
         Raises:
             NoModelError: there is no model to screen with; the job was not claimed.
+            BlobStoreMissingError: there is no upload volume; the job was not claimed.
             Exception: a fault of Redis, the volume or the code; the job stays claimed, and the
                 delivery must go back to the queue.
         """
         predictor = self._wait_for_model(_MODEL_WAIT_S)
+        self._blobs.check_present()
         claim = self._jobs.claim(job_id)
         if claim.outcome is ClaimOutcome.CLAIMED:
             self._finish(job_id, claim, self._outcome_of(claim, predictor))

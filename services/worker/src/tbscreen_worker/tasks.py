@@ -8,6 +8,7 @@ from typing import Final
 from celery import Celery
 from celery.exceptions import Reject
 
+from tbscreen_shared.blobs import BlobStoreMissingError
 from tbscreen_shared.logging import bound_contextvars
 from tbscreen_shared.queue import SCREEN_TASK
 from tbscreen_worker.models import NoModelError
@@ -32,6 +33,10 @@ def register_screen_task(app: Celery, screen: Callable[[str], None]) -> None:
                 screen(job_id)
             except NoModelError as error:
                 _log.warning("the job waits for a model: %s", error)
+                raise Reject(requeue=True) from error
+            except BlobStoreMissingError as error:
+                _log.warning("the job waits for the upload volume: %s", error)
+                time.sleep(_PAUSE_S)
                 raise Reject(requeue=True) from error
             except Exception as error:
                 _log.exception("screening failed; the job goes back to the queue")

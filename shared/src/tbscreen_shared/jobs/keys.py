@@ -16,6 +16,11 @@ def job_key(job_id: str) -> str:
     return f"tbscreen:job:{job_id}"
 
 
+def resent_key(job_id: str) -> str:
+    """Returns the key that says a job's lost task was sent again lately."""
+    return f"tbscreen:resent:{job_id}"
+
+
 def done_channel(job_id: str) -> str:
     """Returns the channel on which a job's final state is announced, once."""
     return f"{DONE_CHANNEL_PREFIX}{job_id}"

@@ -1,5 +1,6 @@
 """Reads and changes job records. Synchronous: a call takes well under a millisecond."""
 
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,10 +11,21 @@ from redis import Redis
 from tbscreen_shared.contracts import ImageFormat, Job, JobError, JobResult, JobStatus
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.jobs import transitions
-from tbscreen_shared.jobs.keys import DEAD, QUEUED, done_channel, idempotency_key, job_key
+from tbscreen_shared.jobs.keys import (
+    DEAD,
+    QUEUED,
+    done_channel,
+    idempotency_key,
+    job_key,
+    resent_key,
+)
 
-_UNCONFIRMED_S: Final = 60
-"""How long an Idempotency-Key waits for its job's acceptance; then a gateway died doing it."""
+_UNCONFIRMED_S: Final = 10
+"""How long an Idempotency-Key waits for its job's acceptance; then a gateway died doing it.
+
+Accepting takes milliseconds, and a repeat is put off for so long after such a death. A Redis that
+hangs for longer may make a repeat a second job: that costs a reading, and loses nothing.
+"""
 
 _WORKER_LOST: Final = JobError(
     code=ErrorCode.WORKER_LOST,
@@ -123,6 +135,19 @@ class JobStore:
         """Returns how many jobs wait for a worker."""
         return int(self._redis.zcard(QUEUED))
 
+    def overdue(self, *, older_than_s: float, limit: int) -> list[str]:
+        """Returns the ids of the longest queued jobs, oldest first, by Redis' own clock."""
+        seconds, microseconds = self._redis.time()
+        before_ms = seconds * 1000 + microseconds // 1000 - int(older_than_s * 1000)
+        return cast(
+            "list[str]",
+            self._redis.zrange(QUEUED, "-inf", before_ms, byscore=True, offset=0, num=limit),
+        )
+
+    def may_resend(self, job_id: str, *, every_s: int) -> bool:
+        """Tells one caller in each `every_s` seconds, of all gateways, to send a job's task."""
+        return bool(self._redis.set(resent_key(job_id), "", nx=True, ex=every_s))
+
     def claim(self, job_id: str) -> Claim:
         """Takes a delivery in hand and counts it.
 
@@ -138,6 +163,7 @@ class JobStore:
                 self._ttl_s,
                 done_channel(job_id),
                 _WORKER_LOST.model_dump_json(),
+                _call_token(),
             ],
         )
         blob, sha256, created_at, started_at = cast(
@@ -165,7 +191,8 @@ class JobStore:
     def cancel(self, job_id: str) -> CancelOutcome:
         """Cancels an unfinished job (a run in hand is then ignored) or erases a finished one."""
         outcome = self._cancel(
-            keys=[job_key(job_id), QUEUED], args=[job_id, self._ttl_s, done_channel(job_id)]
+            keys=[job_key(job_id), QUEUED],
+            args=[job_id, self._ttl_s, done_channel(job_id), _call_token()],
         )
         return CancelOutcome(outcome)
 
@@ -202,6 +229,11 @@ class JobStore:
             args=[job_id, status, field, value, self._ttl_s, done_channel(job_id)],
         )
         return bool(ended)
+
+
+def _call_token() -> str:
+    """Names one call, so that a script knows a repeat that redis-py makes of it."""
+    return uuid.uuid4().hex
 
 
 def _to_job(job_id: str, fields: dict[str, str], rank: int | None) -> Job:

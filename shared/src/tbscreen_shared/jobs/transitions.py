@@ -1,7 +1,8 @@
 """The job's state machine, as scripts that Redis runs atomically.
 
 queued → started → succeeded | failed | canceled. A finished job never changes: whichever of a
-redelivered job's runs finishes first stands. Times are the Redis server's, in milliseconds since
+redelivered job's runs finishes first stands. A call whose answer was lost is repeated by redis-py;
+its token tells it from a second call. Times are the Redis server's, in milliseconds since
 the epoch, so that hosts with different clocks agree.
 """
 
@@ -35,12 +36,16 @@ return 1
 CLAIM: Final = (
     _NOW
     + """
--- KEYS: job, queued, dead. ARGV: id, max attempts, result ttl s, channel, error json
+-- KEYS: job, queued, dead. ARGV: id, max attempts, result ttl s, channel, error json,
+-- token
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return {'gone', 0, now} end
 if status ~= 'queued' and status ~= 'started' then return {'finished', 0, now} end
 redis.call('ZREM', KEYS[2], ARGV[1])
 local attempts = tonumber(redis.call('HGET', KEYS[1], 'attempts'))
+if redis.call('HGET', KEYS[1], 'claim_token') == ARGV[6] then
+  return {'claimed', attempts, now}
+end
 if attempts >= tonumber(ARGV[2]) then
   redis.call('HSET', KEYS[1], 'status', 'failed', 'finished_at', now, 'error', ARGV[5],
     'expires_at', now + ARGV[3] * 1000)
@@ -50,7 +55,7 @@ if attempts >= tonumber(ARGV[2]) then
   return {'exhausted', attempts, now}
 end
 attempts = redis.call('HINCRBY', KEYS[1], 'attempts', 1)
-redis.call('HSET', KEYS[1], 'status', 'started')
+redis.call('HSET', KEYS[1], 'status', 'started', 'claim_token', ARGV[6])
 redis.call('HSETNX', KEYS[1], 'started_at', now)
 return {'claimed', attempts, now}
 """
@@ -74,17 +79,18 @@ return 1
 CANCEL: Final = (
     _NOW
     + """
--- KEYS: job, queued. ARGV: id, result ttl s, channel
+-- KEYS: job, queued. ARGV: id, result ttl s, channel, token
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return 'gone' end
 if status == 'queued' or status == 'started' then
   redis.call('ZREM', KEYS[2], ARGV[1])
   redis.call('HSET', KEYS[1], 'status', 'canceled', 'finished_at', now,
-    'expires_at', now + ARGV[2] * 1000)
+    'cancel_token', ARGV[4], 'expires_at', now + ARGV[2] * 1000)
   redis.call('EXPIRE', KEYS[1], ARGV[2])
   redis.call('PUBLISH', ARGV[3], 'canceled')
   return 'canceled'
 end
+if redis.call('HGET', KEYS[1], 'cancel_token') == ARGV[4] then return 'canceled' end
 redis.call('DEL', KEYS[1])
 return 'erased'
 """

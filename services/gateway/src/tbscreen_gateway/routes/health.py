@@ -20,6 +20,7 @@ def report_health(services: ServicesDep, response: Response) -> HealthReport:
 
 
 @router.get("/livez", summary="Is the process alive?", response_class=Response)
+@router.head("/livez", include_in_schema=False, response_class=Response)
 async def is_alive() -> Response:
     """For orchestrators: 200 while the process answers at all. It looks at nothing else."""
     return Response("alive\n", media_type="text/plain")
@@ -33,6 +34,7 @@ async def is_alive() -> Response:
         503: {"model": Readiness, "description": "Redis, the storage or the model is missing."}
     },
 )
+@router.head("/readyz", include_in_schema=False, response_class=Response)
 def is_ready(services: ServicesDep) -> Response:
     """For orchestrators: 200 when Redis answers, uploads can be stored and a model is active.
 

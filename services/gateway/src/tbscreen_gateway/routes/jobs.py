@@ -144,9 +144,10 @@ async def draw_heatmap(
         raise Refusal(
             ErrorCode.HEATMAP_NOT_AVAILABLE, f"The job is {job.status} and has no result to show."
         )
-    # A finished job never changes, so its id alone tells its picture.
+    # A finished job never changes, so its id alone tells its picture; a browser asks each time all
+    # the same, since DELETE must end it there too.
     etag = make_etag(f"{job_id} {result.model.sha256}".encode())
-    headers = {"ETag": etag, "Cache-Control": "private, max-age=3600, immutable"}
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if etag_matches(etag, if_none_match):
         return Response(status_code=304, headers=headers)
     started = time.perf_counter()

@@ -47,6 +47,7 @@ _templates.env.lstrip_blocks = True
 
 
 @router.get("/")
+@router.head("/")
 def show_screening_page(request: Request, services: ServicesDep) -> HTMLResponse:
     """The page a clinician works with."""
     context = {

@@ -1,0 +1,98 @@
+"""Sends the tasks again that were lost between the job's record and a worker's hand.
+
+kombu pops a task before it writes it down as unacknowledged; a worker killed between the two takes
+the only copy with it. A gateway killed between record and task leaves a record without one.
+"""
+
+import asyncio
+import base64
+import json
+import logging
+from typing import Final, cast
+
+from redis import Redis
+from redis.exceptions import RedisError
+from starlette.concurrency import run_in_threadpool
+
+from tbscreen_gateway.problems import Refusal
+from tbscreen_gateway.task_queue import TaskQueue
+from tbscreen_shared.jobs import JobStore
+from tbscreen_shared.queue import QUEUE_NAME
+
+logger = logging.getLogger(__name__)
+
+_INTERVAL_S: Final = 5.0
+
+_JOBS_LOOKED_AT: Final = 100
+_TASKS_LOOKED_AT: Final = 1000
+"""More than the jobs: a task sent again stands behind younger ones, a duplicate beside its twin."""
+
+_UNACKED: Final = "unacked"
+"""The hash in which kombu keeps what workers have in hand (`Channel.unacked_key`)."""
+
+
+class Reconciler:
+    """Finds queued jobs whose task is nowhere. A task sent once too often does no harm."""
+
+    def __init__(
+        self, redis: "Redis", jobs: JobStore, tasks: TaskQueue, *, visibility_timeout_s: int
+    ) -> None:
+        self._redis = redis
+        self._jobs = jobs
+        self._tasks = tasks
+        self._patience_s = visibility_timeout_s
+
+    def resend_lost(self) -> int:
+        """Sends lost tasks again, each at most once in a visibility timeout; returns how many.
+
+        Raises:
+            RedisError: Redis can not be reached.
+            Refusal: a task could not be sent; it is tried again after a visibility timeout.
+        """
+        overdue = self._jobs.overdue(older_than_s=self._patience_s, limit=_JOBS_LOOKED_AT)
+        if not overdue:
+            return 0
+        present = self._jobs_with_tasks()
+        lost = [
+            job_id
+            for job_id in overdue
+            if job_id not in present and self._jobs.may_resend(job_id, every_s=self._patience_s)
+        ]
+        for job_id in lost:
+            self._tasks.send(job_id)
+        return len(lost)
+
+    async def run(self) -> None:
+        """Looks every few seconds, for ever."""
+        while True:
+            try:
+                count = await run_in_threadpool(self.resend_lost)
+            except (RedisError, Refusal) as error:
+                logger.warning(
+                    "could not look for lost tasks", extra={"error": type(error).__name__}
+                )
+            else:
+                if count:
+                    logger.warning("sent lost tasks again", extra={"count": count})
+            await asyncio.sleep(_INTERVAL_S)
+
+    def _jobs_with_tasks(self) -> set[str | None]:
+        # In one transaction: a task that moves from one to the other is seen in one of them.
+        with self._redis.pipeline(transaction=True) as both:
+            # kombu pushes on the left: the oldest are at the right end.
+            both.lrange(QUEUE_NAME, -_TASKS_LOOKED_AT, -1)
+            both.hvals(_UNACKED)
+            waiting, in_hand = cast("tuple[list[str], list[str]]", both.execute())
+        return {_job_id_of(text) for text in (*waiting, *in_hand)}
+
+
+def _job_id_of(text: str) -> str | None:
+    """Returns the job a message's task is for, None for a message that is no such task."""
+    try:
+        message = json.loads(text)
+        if isinstance(message, list):
+            # In hand, with its exchange and routing key.
+            message = message[0]
+        return str(json.loads(base64.b64decode(message["body"]))[0][0])
+    except (ValueError, LookupError, TypeError):
+        return None

@@ -1,0 +1,99 @@
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from support.fake_worker import FakeWorker
+from support.gateway_app import running_gateway
+from tbscreen_gateway.reconciliation import Reconciler
+from tbscreen_gateway.settings import GatewaySettings
+from tbscreen_gateway.task_queue import CeleryTaskQueue
+from tbscreen_shared.contracts import ImageFormat
+from tbscreen_shared.jobs import JobStore, NewJob
+from tbscreen_shared.queue import QUEUE_NAME, make_celery_app
+
+
+@pytest.fixture
+def tasks(settings: GatewaySettings) -> Iterator[CeleryTaskQueue]:
+    queue = CeleryTaskQueue(settings)
+    yield queue
+    queue.close()
+
+
+@pytest.fixture
+def reconciler(redis: Redis, jobs: JobStore, tasks: CeleryTaskQueue) -> Reconciler:
+    return Reconciler(redis, jobs, tasks, visibility_timeout_s=1)
+
+
+def record(jobs: JobStore, job_id: str) -> None:
+    jobs.create(NewJob(job_id, "b" * 32, "a" * 64, ImageFormat.PNG))
+
+
+def test_a_job_without_a_task_gets_one_in_each_visibility_timeout(
+    reconciler: Reconciler, jobs: JobStore, worker: FakeWorker
+) -> None:
+    record(jobs, "1")
+    assert reconciler.resend_lost() == 0
+    time.sleep(1.1)
+    assert reconciler.resend_lost() == 1
+    assert worker.take() == "1"
+    # Lost again, as far as anyone can see.
+    assert reconciler.resend_lost() == 0
+    time.sleep(1.1)
+    assert reconciler.resend_lost() == 1
+
+
+def test_of_two_gateways_one_sends_the_task(
+    reconciler: Reconciler, redis: Redis, jobs: JobStore, tasks: CeleryTaskQueue
+) -> None:
+    record(jobs, "1")
+    time.sleep(1.1)
+    assert reconciler.resend_lost() == 1
+    redis.delete(QUEUE_NAME)
+    assert Reconciler(redis, jobs, tasks, visibility_timeout_s=1).resend_lost() == 0
+
+
+def test_a_job_whose_task_waits_is_left_alone(
+    reconciler: Reconciler, redis: Redis, jobs: JobStore, tasks: CeleryTaskQueue
+) -> None:
+    record(jobs, "1")
+    tasks.send("1")
+    redis.rpush(QUEUE_NAME, "no message", "[]")
+    time.sleep(1.1)
+    assert reconciler.resend_lost() == 0
+    assert redis.llen(QUEUE_NAME) == 3
+
+
+def test_a_job_whose_task_a_worker_has_in_hand_is_left_alone(
+    reconciler: Reconciler,
+    settings: GatewaySettings,
+    redis: Redis,
+    jobs: JobStore,
+    tasks: CeleryTaskQueue,
+) -> None:
+    record(jobs, "1")
+    tasks.send("1")
+    with make_celery_app(settings) as app, app.connection_for_read() as connection:
+        taken = connection.SimpleQueue(QUEUE_NAME)
+        taken.get(timeout=5)
+        assert redis.llen(QUEUE_NAME) == 0
+        time.sleep(1.1)
+        assert reconciler.resend_lost() == 0
+        taken.close()
+
+
+async def test_a_running_gateway_sends_lost_tasks_again_and_says_so(
+    settings: GatewaySettings,
+    jobs: JobStore,
+    worker: FakeWorker,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    record(jobs, "1")
+    await asyncio.sleep(1.1)
+    async with running_gateway(settings.model_copy(update={"visibility_timeout_s": 1})):
+        assert await asyncio.to_thread(worker.take) == "1"
+        async with asyncio.timeout(2):
+            while "sent lost tasks again" not in caplog.text:
+                await asyncio.sleep(0.02)

@@ -1,0 +1,97 @@
+"""How the worker's programs begin, and how they refuse to."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import signals
+
+from tbscreen_worker.app import make_worker_app
+from tbscreen_worker.settings import WorkerSettings
+
+PROGRAMS = {
+    "tbscreen_worker": [],
+    "tbscreen_worker.seed": ["/nowhere"],
+    "tbscreen_worker.healthcheck": [],
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({}, "REDIS_URL: Field required"),
+        ({"REDIS_URL": "redis://:hunter2@host:hunter2"}, "REDIS_URL: Value error, must be redis"),
+        (
+            {"REDIS_URL": "redis://:hunter2@host", "TBSCREEN_MAX_ATTEMPTS": "0"},
+            "TBSCREEN_MAX_ATTEMPTS: ",
+        ),
+        (
+            {"REDIS_URL": "redis://:hunter2@host", "TBSCREEN_TASK_TIME_LIMIT_S": "60"},
+            "TBSCREEN_VISIBILITY_TIMEOUT_S (30) must be at least 10 more",
+        ),
+    ],
+)
+def test_a_missing_or_wrong_setting_is_named_in_one_line(
+    program: str, environment: dict[str, str], named: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", program, *PROGRAMS[program]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1
+    assert ended.stderr.startswith(f"{program}: ")
+    assert named in ended.stderr
+    assert "hunter2" not in ended.stderr
+
+
+def test_the_healthcheck_does_without_the_model_stack() -> None:
+    heavy = "{'ai_edge_litert', 'numpy', 'PIL'} & set(sys.modules)"
+    code = f"import sys, tbscreen_worker.healthcheck; print({heavy} or 'light')"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout.strip() == "light"
+
+
+@pytest.fixture
+def untouched_signals() -> Iterator[None]:
+    used = (signals.worker_process_init, signals.worker_process_shutdown, signals.setup_logging)
+    before = [signal.receivers for signal in used]
+    for signal in used:
+        signal.receivers = []
+    yield
+    for signal, receivers in zip(used, before, strict=True):
+        signal.receivers = receivers
+
+
+class EndedError(BaseException):
+    """In place of the end of the process."""
+
+
+@pytest.mark.usefixtures("untouched_signals")
+def test_a_child_whose_parts_can_not_be_built_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def end(status: int) -> None:
+        raise EndedError(status)
+
+    def break_down(settings: WorkerSettings) -> None:
+        raise OSError("no threads left")
+
+    monkeypatch.setattr("tbscreen_worker.app.os._exit", end)
+    monkeypatch.setattr("tbscreen_worker.app.WorkerProcess", break_down)
+    make_worker_app(WorkerSettings(redis_url="redis://host", blobs_dir=tmp_path))
+
+    with pytest.raises(EndedError) as caught:
+        signals.worker_process_init.send(sender=None)
+
+    assert caught.value.args == (1,)
+    assert [record.levelname for record in caplog.records] == ["CRITICAL"]
