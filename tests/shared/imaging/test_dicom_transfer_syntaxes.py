@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -18,6 +18,8 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     RLELossless,
 )
 
@@ -167,6 +169,33 @@ def test_a_codestream_larger_than_its_header_says_is_refused_before_it_is_decode
     path = dicom(ramp, transfer_syntax=uid, PixelData=encapsulate([stream.getvalue()]))
 
     with pytest.raises(ImageError, match="differ in size") as caught:
+        read(path)
+    assert caught.value.code is ErrorCode.UNREADABLE_IMAGE
+
+
+@pytest.mark.parametrize(
+    ("uid", "syntax"),
+    [
+        (JPEGLosslessSV1, gdcm.TransferSyntax.JPEGLosslessProcess14_1),
+        (JPEGLSLossless, gdcm.TransferSyntax.JPEGLSLossless),
+        (JPEGBaseline8Bit, None),
+    ],
+)
+def test_a_colour_jpeg_whose_header_says_grey_is_unreadable(
+    uid: str, syntax: int | None, ramp: NDArray[np.uint8], dicom: WriteDicom, read: Read
+) -> None:
+    colour = np.stack([ramp] * 3, axis=-1)
+    if syntax is None:
+        stream = io.BytesIO()
+        Image.fromarray(colour).save(stream, "JPEG")
+        frame = stream.getvalue()
+    else:
+        packed = dcmread(transcode(dicom(colour, name="colour.dcm"), syntax))
+        frame = get_frame(packed.PixelData, 0, number_of_frames=1)
+
+    path = dicom(ramp, transfer_syntax=uid, PixelData=encapsulate([frame]))
+
+    with pytest.raises(ImageError, match="samples per pixel") as caught:
         read(path)
     assert caught.value.code is ErrorCode.UNREADABLE_IMAGE
 

@@ -298,3 +298,12 @@ def test_of_several_pages_the_first_is_read_and_the_reader_warned(
 
     np.testing.assert_array_equal(radiograph.pixels, large)
     assert radiograph.warnings == (Warning.MULTIPLE_FRAMES,)
+
+
+def test_a_tall_transparent_image_has_no_seams(read: Read, tmp_path: Path) -> None:
+    levels, opacity = np.random.default_rng(3).integers(0, 256, (2, 700, 90), dtype=np.uint8)
+    Image.fromarray(np.dstack([levels, opacity])).save(tmp_path / "tall.png")
+
+    expected = levels * (opacity / 255.0)
+
+    np.testing.assert_allclose(read(tmp_path / "tall.png").pixels, expected, atol=1)

@@ -9,18 +9,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from tbscreen_shared.contracts import ImageFormat, Warning
 from tbscreen_shared.errors import ErrorCode, ImageError
-from tbscreen_shared.imaging.codestream import declared_size
+from tbscreen_shared.imaging.codestream import bare_codestream, declared_shape
 from tbscreen_shared.imaging.grayscale import Grayscale
 from tbscreen_shared.imaging.levels import to_levels
 from tbscreen_shared.imaging.limits import ImageLimits
 from tbscreen_shared.imaging.radiograph import Radiograph
+from tbscreen_shared.imaging.run_lengths import check_run_lengths
 
 _MONOCHROME: Final = ("MONOCHROME1", "MONOCHROME2")
 _LARGEST_SAMPLE_BYTES: Final = 4
@@ -96,16 +97,26 @@ def _check_inflated_size(path: Path, meta: FileMetaDataset, limits: ImageLimits)
 def _first_frame(path: Path) -> NDArray[Any]:
     """Returns the stored values, shape (h, w) or (h, w, 3)."""
     dataset = dcmread(path, specific_tags=[*_IMAGE_ELEMENTS, *_PIXEL_ELEMENTS])
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax.is_encapsulated:
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         frames = int(dataset.get("NumberOfFrames") or 1)
-        codestream = get_frame(dataset.PixelData, 0, number_of_frames=frames)
-        size = declared_size(codestream, syntax)
-        if size is not None and size != (dataset.Columns, dataset.Rows):
-            raise ImageError(
-                ErrorCode.UNREADABLE_IMAGE, "the DICOM header and its image differ in size"
-            )
+        codestream = bare_codestream(get_frame(dataset.PixelData, 0, number_of_frames=frames))
+        _check_codestream(codestream, dataset)
+        # So that what is decoded is what was checked.
+        dataset.PixelData = encapsulate([codestream])
+        dataset.NumberOfFrames = 1
     return pixel_array(dataset, index=0)
+
+
+def _check_codestream(codestream: bytes, header: Dataset) -> None:
+    syntax = header.file_meta.TransferSyntaxUID
+    if syntax == RLELossless:
+        check_run_lengths(codestream, pixels=header.Columns * header.Rows)
+    shape = declared_shape(codestream, syntax)
+    if shape is not None and shape != (header.Columns, header.Rows, header.SamplesPerPixel):
+        raise ImageError(
+            ErrorCode.UNREADABLE_IMAGE,
+            "the DICOM header and its image differ in size or in samples per pixel",
+        )
 
 
 def _to_grey(frame: NDArray[Any], header: Dataset) -> NDArray[np.uint8]:

@@ -21,6 +21,7 @@ def to_model_input(radiograph: Radiograph, *, height: int, width: int) -> NDArra
     image = Image.fromarray(radiograph.pixels)
     # The triangle filter widens with the scale, so it does not alias, and can not ring at the
     # collimator's edge. Averaging down to twice the size first makes it 3 ms instead of 12 for
-    # 3000 x 3000 pixels, and changes no level by more than one.
+    # 3000 x 3000 pixels. Of eight radiographs' tensors it changes 0.1-0.5 % of the levels by more
+    # than one, by 13 at most, so it is part of what the version stands for.
     resized = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(resized)[:, :, np.newaxis]

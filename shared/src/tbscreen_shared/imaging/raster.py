@@ -20,6 +20,7 @@ _SIDEWAYS: Final = frozenset({5, 6, 7, 8})
 _MIN_IS_WHITE: Final = 0
 _TILE_WIDTH: Final = 322
 _TILE_LENGTH: Final = 323
+_STRIP_ROWS: Final = 256
 
 
 def read_raster(
@@ -79,11 +80,20 @@ def _to_grey(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode in _DEEP_MODES:
         return _deep_to_grey(image)
     if image.has_transparency_data:
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image.convert("RGBA"))
+        return np.asarray(_on_black(image))
     if image.mode in ("CMYK", "YCbCr", "P"):
         image = image.convert("RGB")
     return np.asarray(image.convert("L"))
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    """In strips: RGBA copies of an image of 8000 x 8000 are a quarter of a gigabyte each."""
+    grey = Image.new("L", image.size)
+    for top in range(0, image.height, _STRIP_ROWS):
+        strip = image.crop((0, top, image.width, min(top + _STRIP_ROWS, image.height)))
+        black = Image.new("RGBA", strip.size, (0, 0, 0, 255))
+        grey.paste(Image.alpha_composite(black, strip.convert("RGBA")).convert("L"), (0, top))
+    return grey
 
 
 def _deep_to_grey(image: Image.Image) -> NDArray[np.uint8]:
