@@ -58,6 +58,7 @@ def test_csv_columns_are_stable(gateway: GatewayState, folder: Path) -> None:
         "heatmap",
         "error_code",
         "error_message",
+        "logit",
     ]
     assert dict(zip(CSV_COLUMNS, rows[0], strict=True)) == {
         "file": str(folder / "a.png"),
@@ -73,9 +74,10 @@ def test_csv_columns_are_stable(gateway: GatewayState, folder: Path) -> None:
         "heatmap": "",
         "error_code": "",
         "error_message": "",
+        "logit": "2.2",
     }
     assert rows[1][1:3] == ["failed", ""]
-    assert rows[1][-2:] == ["unreadable_image", "can not be read"]
+    assert rows[1][-3:] == ["unreadable_image", "can not be read", ""]
 
 
 def test_json_has_one_object_per_line_with_all_that_was_answered(

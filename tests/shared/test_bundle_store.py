@@ -167,3 +167,18 @@ def test_a_reader_never_sees_half_a_bundle(store: ModelStore, tmp_path: Path) ->
     reader.join()
     assert failures == []
     assert len(seen) > 1
+
+
+def test_a_bundle_whose_input_check_is_another_file_is_refused(
+    store: ModelStore, tmp_path: Path
+) -> None:
+    described = {"file": "input-check.npz", "sha256": hashlib.sha256(b"check").hexdigest()}
+    staged = stage(tmp_path / "v1", "v1", input_check=described)
+    with pytest.raises(BundleError, match=r"input-check\.npz is not the file"):
+        store.publish(staged)
+
+    (staged / "input-check.npz").write_bytes(b"check")
+    bundle = store.publish(staged)
+
+    assert bundle.input_check_path is not None
+    assert bundle.input_check_path.read_bytes() == b"check"

@@ -1,6 +1,7 @@
 """A bundle whose model is a few bytes: right for everything but inference."""
 
 import hashlib
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tbscreen_shared.bundle import (
     Manifest,
     ModelStore,
     OperatingPoint,
+    SiteCalibration,
 )
 
 _INTERVAL = Interval(value=0.9, low=0.85, high=0.94)
@@ -63,3 +65,28 @@ def publish_fake_bundle(
     )
     (staged / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
     return ModelStore(models_dir).publish(staged)
+
+
+def write_site(models_dir: Path, version: str, /, **changes: object) -> Path:
+    """Writes a site's own threshold for a published bundle, with changes."""
+    store = ModelStore(models_dir)
+    site = SiteCalibration(
+        version=version,
+        model_sha256=store.load(version).manifest.model_sha256,
+        created_at=datetime(2026, 11, 2, tzinfo=UTC),
+        calibration=Calibration(method="platt", scale=0.5, bias=-1.0),
+        operating_point=OperatingPoint(
+            name="site",
+            threshold=0.3,
+            sensitivity=_INTERVAL,
+            specificity=_INTERVAL,
+            measured_on="the site's own images",
+        ),
+        indeterminate_band=(0.3, 0.6),
+        positive_images=60,
+        negative_images=200,
+        unanswered_images=0,
+    )
+    path = store.site_path(version)
+    path.write_text(json.dumps(site.model_dump(mode="json") | changes), encoding="utf-8")
+    return path

@@ -1,6 +1,7 @@
 """A small HTTP server that answers like a gateway, and misbehaves when told to."""
 
 import json
+import math
 import re
 import threading
 from collections import deque
@@ -26,7 +27,10 @@ class Fault:
 
 @dataclass
 class GatewayState:
-    """Uploads whose bytes start with `slow` are answered after `release`; with `bad`, failed."""
+    """Uploads whose bytes start with `slow` are answered after `release`; with `bad`, failed.
+
+    Those with `logit=X` get that logit and its sigmoid.
+    """
 
     url: str = ""
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -40,6 +44,7 @@ class GatewayState:
     workers: int = 1
     busy: int = 0
     busiest: int = 0
+    manifest: dict[str, Any] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def release(self) -> None:
@@ -55,12 +60,17 @@ def _finish(job: dict[str, Any], content: bytes) -> None:
         job["status"] = "failed"
         job["error"] = {"code": "unreadable_image", "message": "can not be read"}
         return
+    logit = 2.2 if b"sick" in content else -2.2
     probability = 0.9 if b"sick" in content else 0.1
+    if told := re.search(rb"logit=(-?[0-9.]+)", content):
+        logit = float(told.group(1))
+        probability = 1 / (1 + math.exp(-logit))
     job["status"] = "succeeded"
     job["result"] = {
         "prediction": "TB Positive" if b"sick" in content else "Normal",
         "probability": probability,
         "score": 100 * probability,
+        "logits": [logit],
         "threshold": 0.5,
         "operating_point": "balanced",
         "activation_map": [[0.0, 1.0], [0.5, 0.0]],
@@ -119,6 +129,8 @@ def _handler(state: GatewayState) -> type[BaseHTTPRequestHandler]:
                 status = "degraded" if problems else "ok"
                 body = {"status": status, "workers": workers, "problems": problems}
                 self._answer(200, body)
+            elif url.path == "/v1/models/v1" and state.manifest:
+                self._answer(200, {"version": "v1", "active": True, "manifest": state.manifest})
             elif url.path == "/readyz":
                 self._answer(200, {})
             else:

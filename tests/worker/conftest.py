@@ -8,11 +8,14 @@ from numpy.typing import NDArray
 
 from support.worker_site import TINY_BUNDLE, copy_tiny_bundle
 from tbscreen_shared.bundle import Bundle, Manifest, ModelStore
+from tbscreen_shared.input_check import LAYOUT_FEATURES, InputCheck, Kind, LayoutModel
 from tbscreen_worker.predictor import Prediction
 
 
 class FakePredictor:
     """Answers any image with the same logits and maps."""
+
+    input_check: InputCheck | None = None
 
     def __init__(
         self, manifest: Manifest, logits: list[float], maps: NDArray[np.float32] | None = None
@@ -38,6 +41,31 @@ def manifest() -> Manifest:
 @pytest.fixture
 def fake_predictor(manifest: Manifest) -> FakePredictor:
     return FakePredictor(manifest, [2.0])
+
+
+@pytest.fixture
+def input_check() -> InputCheck:
+    """Takes what is brightest above for frontal, below for inverted, left for sideways.
+
+    An image of which none is true is of another kind.
+    """
+    kinds = (Kind.FRONTAL, Kind.INVERTED, Kind.SIDEWAYS, Kind.OTHER)
+    rows, columns = np.mgrid[0:8, 0:8]
+    above = np.where(rows < 4, 1.0, -1.0).ravel()
+    left = np.where(columns < 4, 1.0, -1.0).ravel()
+    weights = np.zeros((LAYOUT_FEATURES, len(kinds)), np.float32)
+    weights[512:576] = np.stack([above, -above, left, 0 * left], axis=1)
+    return InputCheck(
+        LayoutModel(
+            kinds,
+            mean=np.zeros(LAYOUT_FEATURES, np.float32),
+            spread=np.ones(LAYOUT_FEATURES, np.float32),
+            weights=weights,
+            bias=np.array([0.0, 0.0, 0.0, 30.0], np.float32),
+        ),
+        threshold=0.3,
+        familiarity=None,
+    )
 
 
 @pytest.fixture

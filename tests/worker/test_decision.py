@@ -164,3 +164,21 @@ def test_the_positive_labels_map_is_given(decide_with: Any) -> None:
     decision = decide_with([0.0, 0.0, 0.0], labels=THREE_LABELS, maps=maps)
 
     assert decision.activation_map == [[0.0, 1.0]]
+
+
+def test_the_logits_are_told_as_they_were(decide_with: Any) -> None:
+    calibration = {"method": "platt", "scale": 0.5, "bias": -1.0}
+
+    assert decide_with([3.0], calibration=calibration).logits == [3.0]
+
+
+def test_above_the_threshold_but_in_the_band_it_is_indeterminate(decide_with: Any) -> None:
+    decision = decide_with(
+        [logit(0.5)],
+        operating_points=[point(0.4, "triage")],
+        default_operating_point="triage",
+        indeterminate_band=(0.4, 0.6),
+    )
+
+    assert decision.prediction == "Indeterminate"
+    assert decision.probability >= decision.threshold

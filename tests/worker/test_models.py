@@ -1,7 +1,9 @@
+import json
 import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,22 @@ class Volume:
 
     def publish(self, version: str) -> None:
         self.store.publish(copy_tiny_bundle(self._root / "staged" / version, version=version))
+
+    def write_site(self, version: str, threshold: float, /, **changes: Any) -> None:
+        manifest = self.store.load(version).manifest
+        (point,) = manifest.model_dump(mode="json")["operating_points"]
+        site = {
+            "version": version,
+            "model_sha256": manifest.model_sha256,
+            "created_at": "2026-11-02T00:00:00Z",
+            "operating_point": point | {"name": "site", "threshold": threshold},
+            "positive_images": 60,
+            "negative_images": 200,
+            "unanswered_images": 0,
+        }
+        partial = self._root / "site.json"
+        partial.write_text(json.dumps(site | changes))
+        partial.replace(self.store.site_path(version))
 
     def damage(self, version: str) -> None:
         (self._root / "models" / version / "model.tflite").write_bytes(b"damaged")
@@ -155,6 +173,75 @@ def test_a_rejected_bundle_is_tried_again_after_a_while(
     watcher.look()
 
     assert version_in_use(watcher) == "one"
+
+
+def threshold_in_use(watcher: ModelWatcher) -> tuple[str, float]:
+    assert watcher.predictor is not None
+    point = watcher.predictor.manifest.operating_point()
+    return point.name, point.threshold
+
+
+def test_a_sites_threshold_is_taken_and_given_up_with_its_file(
+    volume: Volume, watcher: ModelWatcher
+) -> None:
+    volume.publish("one")
+    watcher.look()
+    assert threshold_in_use(watcher) == ("balanced", 0.5)
+
+    volume.write_site("one", 0.3)
+    watcher.changed.clear()
+    watcher.look()
+    assert threshold_in_use(watcher) == ("site", 0.3)
+    assert watcher.changed.is_set()
+
+    volume.write_site("one", 0.2)
+    watcher.look()
+    assert threshold_in_use(watcher) == ("site", 0.2)
+
+    volume.store.site_path("one").unlink()
+    watcher.look()
+    assert threshold_in_use(watcher) == ("balanced", 0.5)
+    assert watcher.site_rejection is None
+
+
+def test_a_threshold_made_for_another_model_is_refused_once_and_told(
+    volume: Volume, watcher: ModelWatcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    volume.publish("one")
+    volume.write_site("one", 0.3, version="zero")
+
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            watcher.look()
+
+    assert threshold_in_use(watcher) == ("balanced", 0.5)
+    assert watcher.rejection is None
+    assert "made for model zero" in (watcher.site_rejection or "")
+    assert len(caplog.records) == 1
+
+    volume.write_site("one", 0.3)
+    watcher.look()
+    assert threshold_in_use(watcher) == ("site", 0.3)
+    assert watcher.site_rejection is None
+
+
+def test_a_threshold_does_not_go_over_to_the_next_model(
+    volume: Volume, watcher: ModelWatcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    volume.publish("one")
+    volume.write_site("one", 0.3)
+    watcher.look()
+
+    volume.publish("two")
+    with caplog.at_level(logging.WARNING):
+        watcher.look()
+
+    assert threshold_in_use(watcher) == ("balanced", 0.5)
+    assert "the site's own were made for one" in caplog.text
+
+    volume.store.activate("one")
+    watcher.look()
+    assert threshold_in_use(watcher) == ("site", 0.3)
 
 
 @pytest.fixture

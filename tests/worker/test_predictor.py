@@ -1,11 +1,14 @@
+import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tbscreen_shared.bundle import Bundle
+from tbscreen_shared.bundle import Bundle, InputCheckFile, OutputSpec
 from tbscreen_shared.errors import BundleError
+from tbscreen_shared.input_check import Familiarity, InputCheck
 from tbscreen_worker.predictor import LiteRtPredictor
 
 Write = Callable[..., Bundle]
@@ -47,8 +50,6 @@ def test_a_changed_model_file_is_refused(tiny_bundle: Write) -> None:
 
 
 def test_a_file_that_is_no_model_is_refused(tiny_bundle: Write) -> None:
-    import hashlib
-
     junk = b"junk" * 600
     bundle = tiny_bundle(model_bytes=len(junk), model_sha256=hashlib.sha256(junk).hexdigest())
     bundle.model_path.write_bytes(junk)
@@ -64,7 +65,7 @@ def test_a_file_that_is_no_model_is_refused(tiny_bundle: Write) -> None:
         ({"outputs": {"logits": "scores"}}, "do not fit"),
         ({"outputs": {"activation_maps": "cam"}}, "do not fit"),
         ({"labels": ["Normal", "Pneumonia", "TB Positive"]}, "do not fit"),
-        ({"input": {"height": 20, "width": 20, "preprocessing": "1"}}, "could not run"),
+        ({"input": {"height": 20, "width": 20, "preprocessing": "2"}}, "could not run"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(
@@ -85,8 +86,6 @@ def test_a_wrong_known_answer_is_refused(logits: list[float], tiny_bundle: Write
 
 
 def test_a_known_answer_image_that_can_not_be_read_is_refused(tiny_bundle: Write) -> None:
-    import hashlib
-
     junk = b"\x89PNG\r\n\x1a\n junk"
     known = tiny_bundle().manifest.known_answer.model_dump()
     known["sha256"] = hashlib.sha256(junk).hexdigest()
@@ -94,4 +93,75 @@ def test_a_known_answer_image_that_can_not_be_read_is_refused(tiny_bundle: Write
     bundle.known_answer_path.write_bytes(junk)
 
     with pytest.raises(BundleError, match="could not run"):
+        LiteRtPredictor(bundle)
+
+
+def with_check(bundle: Bundle, check: InputCheck, **outputs: str) -> Bundle:
+    check.write(bundle.root / "input-check.npz")
+    sha256 = hashlib.sha256((bundle.root / "input-check.npz").read_bytes()).hexdigest()
+    changes = {
+        "input_check": InputCheckFile(sha256=sha256),
+        "outputs": OutputSpec(**outputs),
+    }
+    return Bundle(bundle.root, bundle.manifest.model_copy(update=changes))
+
+
+def familiarity_of(*parts: str) -> Familiarity:
+    ones = np.ones(2, np.float32)
+    return Familiarity(parts, ones, ones, np.eye(2, dtype=np.float32), ones, limit=1.0)
+
+
+def test_a_bundle_without_a_check_refuses_nothing(tiny_bundle: Write) -> None:
+    assert LiteRtPredictor(tiny_bundle()).input_check is None
+
+
+def test_the_check_of_the_bundle_and_the_features_it_needs_are_at_hand(
+    tiny_bundle: Write, input_check: InputCheck
+) -> None:
+    check = replace(input_check, familiarity=familiarity_of("frame_features"))
+    bundle = with_check(tiny_bundle(), check, frame_features="frame_features", lungs="lungs")
+    image = np.zeros((16, 16, 1), dtype=np.uint8)
+    image[:8, :8] = 255
+
+    predictor = LiteRtPredictor(bundle)
+    prediction = predictor.predict(image)
+
+    assert predictor.input_check is not None
+    assert predictor.input_check.threshold == input_check.threshold
+    assert set(prediction.features) == {"frame_features", "lungs"}
+    np.testing.assert_allclose(prediction.features["frame_features"], [0.25, 1.0], atol=1e-6)
+    assert prediction.features["lungs"].shape == (4, 4)
+
+
+def test_a_changed_check_is_refused(tiny_bundle: Write, input_check: InputCheck) -> None:
+    bundle = with_check(tiny_bundle(), input_check)
+    replace(input_check, threshold=0.1).write(bundle.root / "input-check.npz")
+
+    with pytest.raises(BundleError, match=r"input-check\.npz is not the file"):
+        LiteRtPredictor(bundle)
+
+
+def test_a_file_that_is_no_check_is_refused(tiny_bundle: Write, input_check: InputCheck) -> None:
+    bundle = with_check(tiny_bundle(), input_check)
+    junk = InputCheckFile(sha256=hashlib.sha256(b"junk").hexdigest())
+    (bundle.root / junk.file).write_bytes(b"junk")
+    manifest = bundle.manifest.model_copy(update={"input_check": junk})
+
+    with pytest.raises(BundleError, match="no input check"):
+        LiteRtPredictor(Bundle(bundle.root, manifest))
+
+
+def test_a_check_that_needs_an_output_the_manifest_does_not_name_is_refused(
+    tiny_bundle: Write, input_check: InputCheck
+) -> None:
+    check = replace(input_check, familiarity=familiarity_of("lung_features"))
+
+    with pytest.raises(BundleError, match="lung_features"):
+        LiteRtPredictor(with_check(tiny_bundle(), check, lungs="lungs"))
+
+
+def test_an_output_that_the_model_lacks_is_refused(tiny_bundle: Write) -> None:
+    bundle = tiny_bundle(outputs={"lungs": "hearts"})
+
+    with pytest.raises(BundleError, match="hearts"):
         LiteRtPredictor(bundle)

@@ -12,6 +12,7 @@ from tbscreen_shared.blobs import BlobStore, BlobStoreMissingError
 from tbscreen_shared.contracts import ImageFormat, Job, JobStatus, Warning
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.imaging import ImageLimits
+from tbscreen_shared.input_check import InputCheck
 from tbscreen_shared.jobs import JobStore, NewJob
 from tbscreen_shared.queue import connect_redis
 from tbscreen_worker.models import NoModelError
@@ -86,7 +87,7 @@ def test_a_radiograph_is_answered_and_its_upload_erased(bench: Bench, radiograph
     assert result.score == pytest.approx(88.08, abs=1e-2)
     assert result.activation_map == [[1.0] * 4] * 4
     assert result.model.version == "tiny-1"
-    assert result.preprocessing == "1"
+    assert result.preprocessing == "2"
     assert (result.input.width, result.input.height) == (400, 300)
     assert result.input.format is ImageFormat.PNG
     assert result.input.sha256 == "ab" * 32
@@ -103,6 +104,44 @@ def test_the_model_sees_the_radiograph_at_its_own_size(
     (image,) = fake_predictor.seen  # type: ignore[attr-defined]
     assert image.shape == (16, 16, 1)
     assert image.dtype == np.uint8
+
+
+def test_what_is_no_chest_radiograph_gets_no_prediction(
+    bench: Bench, tmp_path: Path, fake_predictor: Predictor, input_check: InputCheck
+) -> None:
+    fake_predictor.input_check = input_check  # type: ignore[attr-defined]
+    Image.new("L", (400, 300), 120).save(tmp_path / "blank.png")
+    blob = bench.accept((tmp_path / "blank.png").read_bytes())
+
+    bench.screening.screen("job")
+
+    job = bench.job()
+    assert job.status is JobStatus.FAILED
+    assert job.error is not None
+    assert job.error.code is ErrorCode.NOT_A_CHEST_RADIOGRAPH
+    assert "frontal chest radiograph" in job.error.message
+    assert job.result is None
+    assert not fake_predictor.seen  # type: ignore[attr-defined]
+    assert not bench.holds(blob)
+
+
+def test_the_model_sees_the_negative_of_an_inverted_radiograph(
+    bench: Bench, tmp_path: Path, fake_predictor: Predictor, input_check: InputCheck
+) -> None:
+    fake_predictor.input_check = input_check  # type: ignore[attr-defined]
+    picture = Image.new("L", (400, 300), 255)
+    picture.paste(0, (0, 0, 400, 150))
+    picture.save(tmp_path / "inverted.png")
+    bench.accept((tmp_path / "inverted.png").read_bytes())
+
+    bench.screening.screen("job")
+
+    result = bench.job().result
+    assert result is not None
+    assert result.warnings == [Warning.INVERTED]
+    (image,) = fake_predictor.seen  # type: ignore[attr-defined]
+    assert image[0, 0] == 255
+    assert image[-1, -1] == 0
 
 
 def test_the_timings_count_from_acceptance(bench: Bench, radiograph: bytes, redis: Redis) -> None:

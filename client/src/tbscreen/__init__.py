@@ -16,7 +16,7 @@ from tbscreen.errors import (
     TbscreenError,
     UploadRefused,
 )
-from tbscreen.models import Health, Job, JobError, ModelRef, Result
+from tbscreen.models import Health, Job, JobError, Model, ModelRef, Result
 
 __all__ = [
     "Client",
@@ -29,6 +29,7 @@ __all__ = [
     "JobFailed",
     "JobNotFound",
     "JobTimeout",
+    "Model",
     "ModelRef",
     "Result",
     "TbscreenError",

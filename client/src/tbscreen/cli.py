@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tbscreen.calibrate_command import calibrate
 from tbscreen.predict_command import predict
 from tbscreen.serve_command import serve
 
@@ -17,6 +18,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command()(predict)
+app.command()(calibrate)
 app.command()(serve)
 
 

@@ -15,7 +15,7 @@ import httpx
 
 from tbscreen.answers import BUSY, parse, problem_of, retry_after_s
 from tbscreen.errors import GatewayError, GatewayUnreachable, JobFailed, JobTimeout
-from tbscreen.models import Health, Job, Result
+from tbscreen.models import Health, Job, Model, Result
 
 DEFAULT_URL: Final = "http://localhost:8000"
 
@@ -164,6 +164,18 @@ class Client:
             GatewayError: the answer is not a tbscreen gateway's.
         """
         return parse(Health, self._send("GET", "health", retry_for_s=0.0))
+
+    def model(self, version: str) -> Model:
+        """Returns what is known of a model.
+
+        Args:
+            version: as a result or `health` names it.
+
+        Raises:
+            GatewayError: with code `model_not_found` where there is none.
+            GatewayBusy, GatewayUnreachable: see `submit`.
+        """
+        return parse(Model, self._send("GET", f"v1/models/{quote(version, safe='')}"))
 
     def _poll(self, job_id: str, wait_s: float, retry_for_s: float) -> tuple[Job, float]:
         params = {"wait": str(math.ceil(wait_s))} if wait_s > 0 else None

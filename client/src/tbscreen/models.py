@@ -6,6 +6,7 @@ that `model_dump()` gives back all that was answered.
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -38,6 +39,7 @@ class Result(_Answer):
         prediction: "TB Positive", "Normal" or "Indeterminate".
         probability: calibrated probability of tuberculosis, 0-1.
         score: 100 × probability.
+        logits: the model's outputs before calibration.
         threshold: probability at or above which a radiograph is positive.
         operating_point: the threshold's name.
         activation_map: rows from the top, 0-1: where the model saw evidence.
@@ -48,6 +50,7 @@ class Result(_Answer):
     prediction: str
     probability: float
     score: float
+    logits: list[float] = []
     threshold: float | None = None
     operating_point: str | None = None
     activation_map: list[list[float]] = []
@@ -102,3 +105,18 @@ class Health(_Answer):
     status: str
     workers: list[WorkerHealth] = []
     problems: list[str] = []
+
+
+class Model(_Answer):
+    """A bundle on the models volume.
+
+    Attributes:
+        active: whether workers answer with it.
+        manifest: everything that was published about it.
+        site: the site's own threshold for it, if there is one.
+    """
+
+    version: str
+    active: bool = False
+    manifest: dict[str, Any]
+    site: dict[str, Any] | None = None

@@ -98,8 +98,11 @@ class JobResult(Recorded):
     probability: Probability = Field(description="calibrated probability of the positive class")
     score: float = Field(ge=0, le=100, description="100 × probability")
     probabilities: dict[str, Probability] = Field(description="per label; they sum to 1")
+    logits: list[float] = Field(
+        default_factory=list, description="the model's outputs before calibration"
+    )
     threshold: Probability = Field(description="probability at or above which it is positive")
-    operating_point: str = Field(description="name of the threshold, e.g. balanced")
+    operating_point: str = Field(description="name of the threshold, e.g. triage, or site")
     activation_map: list[list[Probability]] = Field(
         description="Grad-CAM of the positive class, rows from the top, scaled to a maximum of 1"
     )
@@ -137,7 +140,11 @@ class WorkerBeat(Recorded):
 
     name: str
     model: ModelRef | None = Field(description="the model it answers with")
+    operating_point: str | None = Field(default=None, description="the threshold it decides by")
     rejected_model: str | None = Field(default=None, description="why a newer bundle was refused")
+    rejected_site: str | None = Field(
+        default=None, description="why the site's own threshold was refused"
+    )
     jobs_done: int = Field(ge=0)
     rss_bytes: int = Field(ge=0)
     at: datetime

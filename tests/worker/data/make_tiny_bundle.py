@@ -4,7 +4,8 @@
 
 Needs TensorFlow, which the worker does without, so the bundle is kept under version control.
 For an image of mean brightness m (0-1): logit = 8 (m - 0.5); its activation map is the image's
-4 x 4 block means.
+4 x 4 block means. Its lungs are these too, its frame features their mean and maximum, its lung
+features their minimum; the manifest does not name them.
 """
 
 import hashlib
@@ -18,6 +19,8 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
+from tbscreen_shared.imaging import PREPROCESSING_VERSION
+
 BUNDLE = Path(__file__).parent / "tiny"
 SIDE = 16
 
@@ -28,7 +31,14 @@ class Tiny(tf.Module):
         brightness = tf.cast(image, tf.float32) / 255.0
         blocks = tf.nn.avg_pool2d(brightness, 4, 4, "VALID")
         logits = 8.0 * (tf.reduce_mean(blocks, axis=(1, 2)) - 0.5)
-        return {"logits": logits, "activation_maps": tf.reshape(blocks, (1, 1, 4, 4))}
+        mean, peak = tf.reduce_mean(blocks, axis=(1, 2)), tf.reduce_max(blocks, axis=(1, 2))
+        return {
+            "logits": logits,
+            "activation_maps": tf.reshape(blocks, (1, 1, 4, 4)),
+            "lungs": tf.reshape(blocks, (1, 4, 4)),
+            "frame_features": tf.concat([mean, peak], axis=1),
+            "lung_features": tf.reduce_min(blocks, axis=(1, 2)),
+        }
 
 
 def convert() -> bytes:
@@ -62,7 +72,7 @@ def main() -> None:
         "model_sha256": digest("model.tflite"),
         "labels": ["Normal", "TB Positive"],
         "positive_label": "TB Positive",
-        "input": {"height": SIDE, "width": SIDE, "preprocessing": "1"},
+        "input": {"height": SIDE, "width": SIDE, "preprocessing": PREPROCESSING_VERSION},
         "quantisation": "float32",
         "calibration": {"method": "identity", "scale": 1.0},
         "operating_points": [

@@ -23,6 +23,7 @@ CSV_COLUMNS: Final = (
     "heatmap",
     "error_code",
     "error_message",
+    "logit",
 )
 
 _WIDEST_NAME: Final = 60
@@ -112,6 +113,8 @@ def _to_csv(outcome: Outcome) -> str:
             outcome.heatmap,
             outcome.error_code,
             outcome.error_message,
+            # Of a model of two classes: what `tbscreen calibrate` can calibrate anew.
+            result.logits[0] if result and len(result.logits) == 1 else "",
         ]
     )
 

@@ -51,6 +51,7 @@ class ActiveModelHealth(BaseModel):
     operating_point: str | None = None
     created_at: datetime | None = None
     detail: str | None = Field(default=None, description="why it can not be used")
+    note: str | None = Field(default=None, description="what its users should know of it")
 
 
 class HealthReport(BaseModel):
@@ -173,11 +174,22 @@ class HealthProbe:
             ok=ok,
             version=manifest.version,
             sha256=manifest.model_sha256,
-            operating_point=manifest.default_operating_point,
+            operating_point=bundle.decides_by.default_operating_point,
             created_at=manifest.created_at,
             detail=None if ok else "No usable model: its file is missing or of another size.",
+            note=_site_note(bundle, self._models.versions_with_a_site()),
         )
         return health, bundle
+
+
+def _site_note(bundle: Bundle, sites: list[str]) -> str | None:
+    version = bundle.manifest.version
+    if bundle.site or bundle.site_problem or not sites:
+        return None
+    return (
+        f"The site's own threshold was measured with {', '.join(sites)} and does not apply to "
+        f"{version}: run `tbscreen calibrate` again."
+    )
 
 
 def _model_problems(workers: list[WorkerBeat], bundle: Bundle | None) -> list[str]:
@@ -186,6 +198,13 @@ def _model_problems(workers: list[WorkerBeat], bundle: Bundle | None) -> list[st
         for worker in workers
         if worker.rejected_model
     ]
+    problems += sorted(
+        {
+            f"The site's own threshold is not applied: {worker.rejected_site}."
+            for worker in workers
+            if worker.rejected_site
+        }
+    )
     if any(worker.model is None for worker in workers):
         problems.append("A worker has no model yet.")
     if bundle is not None:

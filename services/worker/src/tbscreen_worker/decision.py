@@ -23,6 +23,7 @@ class Decision:
         prediction: one of the labels, or `INDETERMINATE`.
         probability: of the positive label, calibrated.
         probabilities: per label; they sum to 1.
+        logits: what they come from, before calibration.
         threshold: probability from which on the answer is the positive label.
         operating_point: the threshold's name.
         activation_map: of the positive label, rows from the top, 0-1 with a maximum of 1.
@@ -31,13 +32,18 @@ class Decision:
     prediction: str
     probability: float
     probabilities: dict[str, float]
+    logits: list[float]
     threshold: float
     operating_point: str
     activation_map: list[list[float]]
 
 
 def decide(prediction: Prediction, manifest: Manifest) -> Decision:
-    """Applies the manifest's calibration, default operating point and indeterminate band."""
+    """Applies the manifest's calibration, default operating point and indeterminate band.
+
+    The band is told before the threshold, so an answer in it is Indeterminate although its
+    probability may be at or above the threshold, which calls for the same follow-up.
+    """
     probabilities = _calibrate(prediction.logits, manifest)
     probability = probabilities[manifest.positive_label]
     point = manifest.operating_point()
@@ -45,6 +51,7 @@ def decide(prediction: Prediction, manifest: Manifest) -> Decision:
         prediction=_label(probabilities, point.threshold, manifest),
         probability=probability,
         probabilities=probabilities,
+        logits=prediction.logits.tolist(),
         threshold=point.threshold,
         operating_point=point.name,
         activation_map=_positive_map(prediction.activation_maps, manifest),

@@ -65,7 +65,9 @@ class Heartbeat:
             model=ModelRef(version=manifest.version, sha256=manifest.model_sha256)
             if manifest
             else None,
+            operating_point=manifest.default_operating_point if manifest else None,
             rejected_model=self._models.rejection,
+            rejected_site=self._models.site_rejection,
             jobs_done=self._jobs_done(),
             rss_bytes=_resident_bytes(),
             at=datetime.now(UTC),

@@ -1,4 +1,7 @@
-"""Which model answers: follows the models volume, and swaps only to what has proved itself."""
+"""Which model answers: follows the models volume, and swaps only to what has proved itself.
+
+A site's own threshold is followed as well: when its file changes, the bundle is loaded anew.
+"""
 
 import logging
 import threading
@@ -7,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tbscreen_shared.bundle import Bundle, ModelStore
+from tbscreen_shared.bundle.store import SiteStamp
 from tbscreen_shared.errors import BundleError
 from tbscreen_worker.predictor import Predictor
 
@@ -33,6 +37,8 @@ class ModelWatcher:
         self._store = store
         self._load = load
         self._predictor: Predictor | None = None
+        self._in_use: tuple[str, SiteStamp | None] | None = None
+        self._site_rejection: str | None = None
         self._rejected_version: str | None = None
         self._rejected_at = 0.0
         self._rejection: str | None = None
@@ -51,6 +57,11 @@ class ModelWatcher:
     def rejection(self) -> str | None:
         """Why the active bundle is not the one in use, or None when it is."""
         return self._rejection
+
+    @property
+    def site_rejection(self) -> str | None:
+        """Why the site's own threshold is not applied, or None when it is or there is none."""
+        return self._site_rejection
 
     def start(self) -> None:
         """Starts watching."""
@@ -75,11 +86,11 @@ class ModelWatcher:
         """Compares the volume with the model in use, once, and swaps or rejects."""
         try:
             version = self._store.active_version()
+            stamp = self._store.site_stamp(version) if version else None
         except OSError as error:
             self._reject(None, f"the models volume can not be read: {error.strerror}")
             return
-        in_use = self._predictor.manifest.version if self._predictor else None
-        if version is None or version == in_use:
+        if version is None or (version, stamp) == self._in_use:
             # Also after a return from a rejected bundle to the one in use.
             self._rejected_version = self._rejection = None
             return
@@ -88,16 +99,36 @@ class ModelWatcher:
         ):
             return
         try:
-            self._predictor = self._load(self._store.load(version))
+            bundle = self._store.load(version)
+            self._predictor = self._load(bundle)
         except BundleError as error:
             self._reject(version, error.detail)
         except OSError as error:
             self._reject(version, f"bundle {version} can not be read: {error.strerror}")
         else:
             self._rejected_version = self._rejection = None
+            replaced, self._in_use = self._in_use, (version, stamp)
+            self._tell_site(bundle)
             self._ready.set()
             self.changed.set()
-            _log.info("model loaded", extra={"model": version, "replaced": in_use})
+            _log.info(
+                "model loaded",
+                extra={
+                    "model": version,
+                    "operating_point": bundle.decides_by.default_operating_point,
+                    "replaced": replaced[0] if replaced else None,
+                },
+            )
+
+    def _tell_site(self, bundle: Bundle) -> None:
+        self._site_rejection = bundle.site_problem
+        if bundle.site_problem:
+            _log.error("the published thresholds decide: %s", bundle.site_problem)
+        elif bundle.site is None and (others := self._store.versions_with_a_site()):
+            _log.warning(
+                "the published thresholds decide: the site's own were made for %s",
+                ", ".join(others),
+            )
 
     def _reject(self, version: str | None, reason: str) -> None:
         if reason != self._rejection:

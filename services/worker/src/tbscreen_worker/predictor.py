@@ -1,6 +1,7 @@
 """The model, run by LiteRT."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from tbscreen_shared.imaging import (
     read_radiograph,
     to_model_input,
 )
+from tbscreen_shared.input_check import InputCheck
 
 _SIGNATURE: Final = "serving_default"
 _KNOWN_ANSWER_LIMITS: Final = ImageLimits(max_pixels=4_000_000, min_side_px=1)
@@ -27,10 +29,13 @@ class Prediction:
     Attributes:
         logits: float32, shape (K,).
         activation_maps: float32, shape (K, h, w), 0 and above.
+        features: what the network found on its way, by the output's name in the manifest's
+            `outputs`: lungs, frame_features, lung_features; empty for a model that gives none.
     """
 
     logits: NDArray[np.float32]
     activation_maps: NDArray[np.float32]
+    features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class Predictor(Protocol):
@@ -38,7 +43,11 @@ class Predictor(Protocol):
 
     @property
     def manifest(self) -> Manifest:
-        """The manifest of its bundle."""
+        """The manifest of its bundle, with the site's own threshold where there is one."""
+
+    @property
+    def input_check(self) -> InputCheck | None:
+        """What its bundle refuses to be asked; None for a bundle that answers any image."""
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
         """Runs the model on an image of shape (height, width, 1), 0-255."""
@@ -54,7 +63,7 @@ class LiteRtPredictor:
             BundleError: the bundle is damaged, made for another preprocessing, or its model does
                 not answer as its manifest says.
         """
-        self.manifest: Final = bundle.manifest
+        self.manifest: Final = bundle.decides_by
         version = bundle.manifest.version
         if bundle.manifest.input.preprocessing != PREPROCESSING_VERSION:
             raise BundleError(
@@ -62,12 +71,14 @@ class LiteRtPredictor:
                 f"this worker's is {PREPROCESSING_VERSION}"
             )
         bundle.check_files()
+        self.input_check: Final = _read_input_check(bundle)
         try:
             interpreter = Interpreter(model_path=str(bundle.model_path), num_threads=1)
             self._runner = interpreter.get_signature_runner(_SIGNATURE)
             (self._input_name,) = self._runner.get_input_details()
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"bundle {version}: LiteRT can not load the model") from error
+        self._features: Final = _features_of(bundle.manifest)
         self._check_outputs()
         self._check_known_answer(bundle)
 
@@ -75,7 +86,11 @@ class LiteRtPredictor:
         """Runs the model on an image of shape (height, width, 1), 0-255."""
         outputs = self._runner(**{self._input_name: image[np.newaxis]})
         names = self.manifest.outputs
-        return Prediction(outputs[names.logits][0], outputs[names.activation_maps][0])
+        return Prediction(
+            outputs[names.logits][0],
+            outputs[names.activation_maps][0],
+            {feature: outputs[name][0] for feature, name in self._features.items()},
+        )
 
     def _check_outputs(self) -> None:
         manifest = self.manifest
@@ -89,6 +104,9 @@ class LiteRtPredictor:
                 f"bundle {manifest.version}: the model's outputs {shapes} do not fit "
                 f"{len(manifest.labels)} labels"
             )
+        missing = sorted(set(self._features.values()) - shapes.keys())
+        if missing:
+            raise BundleError(f"bundle {manifest.version}: the model gives no {missing}")
 
     def _check_known_answer(self, bundle: Bundle) -> None:
         manifest, known = self.manifest, self.manifest.known_answer
@@ -111,3 +129,25 @@ class LiteRtPredictor:
             raise BundleError(
                 f"bundle {manifest.version}: known answer {known.logits}, got {answer.tolist()}"
             )
+
+
+def _features_of(manifest: Manifest) -> dict[str, str]:
+    """The outputs beside the answer that the manifest names, by their field in it."""
+    names = manifest.outputs.model_dump(exclude={"logits", "activation_maps"}, exclude_none=True)
+    return dict(names)
+
+
+def _read_input_check(bundle: Bundle) -> InputCheck | None:
+    path = bundle.input_check_path
+    if path is None:
+        return None
+    version = bundle.manifest.version
+    try:
+        check = InputCheck.read(path)
+    except ValueError as error:
+        raise BundleError(f"bundle {version}: {error}") from error
+    if check.familiarity is not None:
+        missing = sorted(set(check.familiarity.parts) - _features_of(bundle.manifest).keys())
+        if missing:
+            raise BundleError(f"bundle {version}: the input check needs the outputs {missing}")
+    return check

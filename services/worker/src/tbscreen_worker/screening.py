@@ -11,6 +11,7 @@ from tbscreen_shared.contracts import InputInfo, JobError, JobResult, ModelRef, 
 from tbscreen_shared.errors import ErrorCode, ImageError
 from tbscreen_shared.imaging import ImageLimits, Radiograph, read_radiograph, to_model_input
 from tbscreen_shared.jobs import Claim, ClaimOutcome, JobStore
+from tbscreen_worker.check import admit, warn_of_foreign
 from tbscreen_worker.decision import decide
 from tbscreen_worker.predictor import Predictor
 
@@ -78,13 +79,13 @@ class Screening:
                 limits=self._limits,
                 target_px=max(predictor.manifest.input.height, predictor.manifest.input.width),
             )
+            return _answer(claim, radiograph, predictor, begun)
         except ImageError as error:
             return JobError(code=error.code, message=error.detail)
         except FileNotFoundError:
             # No retry can bring it back. Where another run of the same job has finished and
             # erased it, that run's outcome stands.
             return _UPLOAD_GONE
-        return _answer(claim, radiograph, predictor, begun)
 
     def _finish(self, job_id: str, claim: Claim, outcome: JobResult | JobError) -> None:
         if isinstance(outcome, JobResult):
@@ -104,7 +105,9 @@ def _answer(claim: Claim, radiograph: Radiograph, predictor: Predictor, begun: f
     manifest = predictor.manifest
     image = to_model_input(radiograph, height=manifest.input.height, width=manifest.input.width)
     decoded = time.monotonic()
-    prediction = predictor.predict(image)
+    admission = admit(image, predictor.input_check)
+    prediction = predictor.predict(admission.image)
+    foreign = warn_of_foreign(prediction, predictor.input_check)
     inferred = time.monotonic()
     decision = decide(prediction, manifest)
     queued = claim.claimed_at - (claim.created_at or claim.claimed_at)
@@ -114,10 +117,11 @@ def _answer(claim: Claim, radiograph: Radiograph, predictor: Predictor, begun: f
         probability=decision.probability,
         score=100.0 * decision.probability,
         probabilities=decision.probabilities,
+        logits=decision.logits,
         threshold=decision.threshold,
         operating_point=decision.operating_point,
         activation_map=decision.activation_map,
-        warnings=list(radiograph.warnings),
+        warnings=[*radiograph.warnings, *admission.warnings, *foreign],
         model=ModelRef(version=manifest.version, sha256=manifest.model_sha256),
         preprocessing=manifest.input.preprocessing,
         input=InputInfo(

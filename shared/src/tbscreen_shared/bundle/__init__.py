@@ -3,6 +3,7 @@
 from tbscreen_shared.bundle.manifest import (
     SCHEMA_VERSION,
     Calibration,
+    InputCheckFile,
     InputSpec,
     Interval,
     KnownAnswer,
@@ -10,12 +11,14 @@ from tbscreen_shared.bundle.manifest import (
     OperatingPoint,
     OutputSpec,
 )
+from tbscreen_shared.bundle.site import SiteCalibration
 from tbscreen_shared.bundle.store import Bundle, ModelStore
 
 __all__ = [
     "SCHEMA_VERSION",
     "Bundle",
     "Calibration",
+    "InputCheckFile",
     "InputSpec",
     "Interval",
     "KnownAnswer",
@@ -23,4 +26,5 @@ __all__ = [
     "ModelStore",
     "OperatingPoint",
     "OutputSpec",
+    "SiteCalibration",
 ]

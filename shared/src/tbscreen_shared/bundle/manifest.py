@@ -32,10 +32,17 @@ class OutputSpec(Frozen):
     `logits` is float32 of shape (1, K): K = 1 for two classes (sigmoid of the positive class), else
     one per label (softmax). `activation_maps` is float32 of shape (1, K, h, w), ≥ 0: Grad-CAM of
     each logit.
+
+    The others are None where a model lacks them. `lungs` is float32 (1, h, w), 0-1: the share of
+    lung in each cell of the whole radiograph. `frame_features` (1, F) describe the whole radiograph
+    and `lung_features` (1, L) the lungs, as the network sees them.
     """
 
     logits: str = "logits"
     activation_maps: str = "activation_maps"
+    lungs: str | None = None
+    frame_features: str | None = None
+    lung_features: str | None = None
 
 
 class Calibration(Frozen):
@@ -73,6 +80,13 @@ class KnownAnswer(Frozen):
     tolerance: float = Field(gt=0, description="largest absolute difference of a logit")
 
 
+class InputCheckFile(Frozen):
+    """The input check that a bundle carries (tbscreen_shared.input_check)."""
+
+    file: str = "input-check.npz"
+    sha256: str = Field(pattern=SHA256_PATTERN)
+
+
 class Manifest(Frozen):
     """manifest.json."""
 
@@ -94,6 +108,9 @@ class Manifest(Frozen):
         default=None, description="[low, high): probabilities in it are answered Indeterminate"
     )
     known_answer: KnownAnswer
+    input_check: InputCheckFile | None = Field(
+        default=None, description="None: any image is answered"
+    )
     metrics: dict[str, Any] = Field(description="summary of report/metrics.json")
     data: dict[str, Any] = Field(description="fingerprint: files, labels, sources, splits")
     training: dict[str, Any] = Field(description="command, seed, git revision, library versions")

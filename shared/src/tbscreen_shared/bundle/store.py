@@ -1,4 +1,7 @@
-"""The models volume: `<version>/` folders and `current`, a file that names the active one."""
+"""The models volume: `<version>/` folders and `current`, a file that names the active one.
+
+Beside a folder, `<version>.site.json` may hold the site's own threshold for that version.
+"""
 
 import hashlib
 import os
@@ -7,23 +10,44 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tbscreen_shared.bundle.manifest import VERSION_PATTERN, Manifest
+from tbscreen_shared.bundle.site import SiteCalibration, decide_by_site
 from tbscreen_shared.errors import BundleError
 
 _CURRENT: Final = "current"
 _MANIFEST: Final = "manifest.json"
+_SITE: Final = ".site.json"
+
+SiteStamp = tuple[int, int, int]
+"""Changes when a site's file is replaced."""
+
+_Document = TypeVar("_Document", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk, its manifest read and valid; the model's bytes not yet checked."""
+    """A bundle on disk, its manifest read and valid; the model's bytes not yet checked.
+
+    Attributes:
+        root: its folder.
+        manifest: as it was published.
+        site: the site's own threshold, where there is a sound one made for this very model.
+        site_problem: why the site's file is not used; the published thresholds then decide.
+    """
 
     root: Path
     manifest: Manifest
+    site: SiteCalibration | None = None
+    site_problem: str | None = None
+
+    @property
+    def decides_by(self) -> Manifest:
+        """The manifest with the site's calibration and threshold in place, if there are any."""
+        return decide_by_site(self.manifest, self.site) if self.site else self.manifest
 
     @property
     def model_path(self) -> Path:
@@ -36,12 +60,18 @@ class Bundle:
         return self.root / self.manifest.known_answer.file
 
     @property
+    def input_check_path(self) -> Path | None:
+        """Path of the input check's file; None for a bundle without one."""
+        described = self.manifest.input_check
+        return self.root / described.file if described else None
+
+    @property
     def report_dir(self) -> Path:
         """Folder of the evaluation report (index.html, metrics.json, plots)."""
         return self.root / "report"
 
     def check_files(self) -> None:
-        """Checks size and SHA-256 of the model and of the known-answer input.
+        """Checks size and SHA-256 of the model, and SHA-256 of the other files a worker reads.
 
         Raises:
             BundleError: a file is missing or is not the one the manifest describes.
@@ -53,10 +83,13 @@ class Bundle:
                 f"bundle {manifest.version}: model is {size} bytes, manifest says "
                 f"{manifest.model_bytes}"
             )
-        for path, expected in (
+        described = [
             (self.model_path, manifest.model_sha256),
             (self.known_answer_path, manifest.known_answer.sha256),
-        ):
+        ]
+        if manifest.input_check:
+            described.append((self.root / manifest.input_check.file, manifest.input_check.sha256))
+        for path, expected in described:
             if not path.is_file() or sha256_of(path) != expected:
                 raise BundleError(
                     f"bundle {manifest.version}: {path.name} is not the file the manifest describes"
@@ -89,7 +122,26 @@ class ModelStore:
         manifest = _read_manifest(root, version)
         if manifest.version != version:
             raise BundleError(f"bundle {version}: manifest names version {manifest.version}")
-        return Bundle(root, manifest)
+        try:
+            return Bundle(root, manifest, site=_read_site(self.site_path(version), manifest))
+        except BundleError as error:
+            return Bundle(root, manifest, site_problem=error.detail)
+
+    def site_path(self, version: str) -> Path:
+        """Returns where the site's own threshold for a version is kept."""
+        return self._root / f"{version}{_SITE}"
+
+    def site_stamp(self, version: str) -> SiteStamp | None:
+        """Returns what changes when the site's file for a version does; None without one."""
+        try:
+            found = self.site_path(version).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def versions_with_a_site(self) -> list[str]:
+        """Returns the versions for which there is a site's file, sound or not, by name."""
+        return sorted(path.name.removesuffix(_SITE) for path in self._root.glob(f"[!.]*{_SITE}"))
 
     def load_active(self) -> Bundle:
         """Reads the active bundle's manifest.
@@ -162,14 +214,32 @@ class ModelStore:
 
 def _read_manifest(root: Path, name: str) -> Manifest:
     try:
-        text = (root / _MANIFEST).read_text(encoding="utf-8")
+        return _read(Manifest, root / _MANIFEST, f"bundle {name}: manifest")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleError(f"there is no bundle {name}") from error
+
+
+def _read_site(path: Path, manifest: Manifest) -> SiteCalibration | None:
     try:
-        return Manifest.model_validate_json(text)
+        site = _read(SiteCalibration, path, f"the site's threshold in {path.name}")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BundleError(f"{path.name} can not be read: {error.strerror}") from error
+    if (site.version, site.model_sha256) != (manifest.version, manifest.model_sha256):
+        raise BundleError(
+            f"the site's threshold in {path.name} was made for model {site.version} "
+            f"({site.model_sha256[:8]}), not for {manifest.version} ({manifest.model_sha256[:8]})"
+        )
+    return site
+
+
+def _read(kind: type[_Document], path: Path, name: str) -> _Document:
+    try:
+        return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise BundleError(
-            f"bundle {name}: manifest does not fit the schema: "
+            f"{name} does not fit the schema: "
             f"{error.error_count()} errors, first: {error.errors()[0]['msg']}"
         ) from error
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tbscreen_shared.imaging.radiograph import Radiograph
 
-PREPROCESSING_VERSION: Final = "1"
+PREPROCESSING_VERSION: Final = "2"
 """Changes whenever the same file would give another tensor; models are bound to it."""
 
 

@@ -6,26 +6,27 @@ from typing import Final
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, Response
 
 from tbscreen_gateway.dependencies import ServicesDep
 from tbscreen_gateway.examples import problem_answers
 from tbscreen_gateway.problems import Refusal
-from tbscreen_shared.bundle import Bundle, Manifest, ModelStore
+from tbscreen_shared.bundle import Bundle, Manifest, ModelStore, SiteCalibration
 from tbscreen_shared.errors import BundleError, ErrorCode
 
 router = APIRouter(prefix="/v1/models", tags=["Models"])
 
+_REPORT: Final = "index.html"
+_MEDIA_TYPES: Final = {".md": "text/markdown; charset=utf-8"}
 _REPORT_SUFFIXES: Final = frozenset(
     {".html", ".css", ".png", ".svg", ".jpg", ".json", ".csv", ".txt", ".md"}
 )
 
-# A report is a document: it may carry its own style and pictures, but runs nothing.
+# A report is one document with its style and pictures in it: it loads nothing and runs nothing, and
+# the sandbox takes its origin away.
 _REPORT_CSP: Final = (
-    "default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; font-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    # With an origin of its own, the report's pictures would be another site's.
-    "sandbox allow-same-origin"
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; sandbox"
 )
 
 
@@ -36,6 +37,13 @@ class ModelDetails(BaseModel):
     active: bool
     manifest: Manifest | None
     problem: str | None = Field(default=None, description="why the bundle can not be used")
+    site: SiteCalibration | None = Field(
+        default=None,
+        description="the site's own threshold, which decides in place of the manifest's",
+    )
+    site_problem: str | None = Field(
+        default=None, description="why a site's own threshold is not applied"
+    )
     report: str | None = Field(default=None, description="where its evaluation report is found")
 
 
@@ -71,15 +79,23 @@ def look_up(version: str, services: ServicesDep) -> ModelDetails:
     return details
 
 
-@router.get("/{version}/report", include_in_schema=False)
-def redirect_to_report(version: str) -> Response:
-    """The report's links are relative to its folder."""
-    return RedirectResponse(f"/v1/models/{version}/report/", status_code=308)
+@router.get(
+    "/{version}/report",
+    summary="Read a model's evaluation report",
+    response_class=Response,
+    responses={
+        200: {"description": "The report: one HTML document.", "content": {"text/html": {}}},
+        **problem_answers(ErrorCode.MODEL_NOT_FOUND, ErrorCode.NOT_FOUND),
+    },
+)
+def read_report(version: str, services: ServicesDep) -> Response:
+    """Answers with the bundle's evaluation report; everything in it is in the one document."""
+    return _send_report_file(services.models, version, _REPORT)
 
 
 @router.get(
     "/{version}/report/{path:path}",
-    summary="Read a model's evaluation report",
+    summary="Read a file of a model's report",
     response_class=Response,
     responses={
         200: {"description": "A file of the report; the report itself for an empty path."},
@@ -88,17 +104,35 @@ def redirect_to_report(version: str) -> Response:
         ),
     },
 )
-def read_report(version: str, path: str, services: ServicesDep) -> Response:
-    """Answers with a file of the bundle's report folder."""
-    bundle = services.models.load(version)
-    file = _report_file(bundle, path or "index.html")
+def read_report_file(version: str, path: str, services: ServicesDep) -> Response:
+    """Answers with metrics.json, model-card.md or another file of the bundle's report folder."""
+    return _send_report_file(services.models, version, path or _REPORT)
+
+
+def report_path(models: ModelStore, version: str | None) -> str | None:
+    """Returns where a version's report is found, or None if it has none."""
+    if version is None:
+        return None
+    try:
+        bundle = models.load(version)
+    except BundleError:
+        return None
+    return f"/v1/models/{version}/report" if _report_file(bundle, _REPORT) else None
+
+
+def _send_report_file(models: ModelStore, version: str, path: str) -> Response:
+    file = _report_file(models.load(version), path)
     if file is None:
         raise Refusal(ErrorCode.NOT_FOUND, "The model's report holds no such file.")
-    media_type = mimetypes.guess_type(file.name)[0] or "text/plain"
+    media_type = _MEDIA_TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "text/plain"
     return FileResponse(
         file,
         media_type=media_type,
-        headers={"Content-Security-Policy": _REPORT_CSP, "Cache-Control": "no-cache"},
+        headers={
+            "Content-Security-Policy": _REPORT_CSP,
+            "Cache-Control": "no-cache",
+            "X-Content-Type-Options": "nosniff",
+        },
     )
 
 
@@ -109,12 +143,13 @@ def _describe(models: ModelStore, version: str, active: str | None) -> ModelDeta
         return ModelDetails(
             version=version, active=version == active, manifest=None, problem=error.detail
         )
-    has_report = _report_file(bundle, "index.html") is not None
     return ModelDetails(
         version=version,
         active=version == active,
         manifest=bundle.manifest,
-        report=f"/v1/models/{version}/report/" if has_report else None,
+        site=bundle.site,
+        site_problem=bundle.site_problem,
+        report=report_path(models, version),
     )
 
 

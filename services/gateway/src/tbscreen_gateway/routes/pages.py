@@ -12,6 +12,7 @@ from starlette.templating import Jinja2Templates
 from tbscreen_gateway.api_guide import describe_api
 from tbscreen_gateway.dependencies import ServicesDep
 from tbscreen_gateway.health import VERSION
+from tbscreen_gateway.routes.models import report_path
 
 router = APIRouter(include_in_schema=False)
 
@@ -53,14 +54,17 @@ def show_screening_page(request: Request, services: ServicesDep) -> HTMLResponse
     context = {
         "version": VERSION,
         "max_upload_mib": f"{services.settings.max_upload_bytes / 2**20:g}",
+        "report": report_path(services.models, services.models.active_version()),
     }
     return _templates.TemplateResponse(request, "index.html", context, headers=_HEADERS)
 
 
 @router.get("/docs")
-def show_api_guide(request: Request) -> HTMLResponse:
+def show_api_guide(request: Request, services: ServicesDep) -> HTMLResponse:
     """The API's documentation, drawn from the OpenAPI document."""
-    guide = describe_api(request.app.openapi())
-    return _templates.TemplateResponse(
-        request, "docs.html", {"version": VERSION, "guide": guide}, headers=_HEADERS
-    )
+    context = {
+        "version": VERSION,
+        "guide": describe_api(request.app.openapi()),
+        "report": report_path(services.models, services.models.active_version()),
+    }
+    return _templates.TemplateResponse(request, "docs.html", context, headers=_HEADERS)

@@ -6,7 +6,7 @@ export const PROBLEMS = {
   image_too_large: ["The picture has too many pixels", "Export it at a lower resolution; 3000 × 3000 pixels are plenty."],
   unreadable_image: ["The picture can not be read", "The file is damaged, cut short, or packed in a way that is not understood. Export it again."],
   empty_upload: ["The file is empty", "It holds no bytes. Export it again."],
-  not_a_chest_radiograph: ["This does not look like a frontal chest radiograph", "No answer is given, since it would mean nothing. Check that the right picture was chosen: a frontal chest view, not a lateral view, a photo or a document."],
+  not_a_chest_radiograph: ["This does not look like a frontal chest radiograph", "No answer is given, since it would mean nothing. Check that the right picture was chosen: the whole chest, from the front, upright; not from the side, not a photo or a document."],
   invalid_request: ["The file did not arrive whole", "Send it again."],
   job_not_found: ["The result is no longer kept", "Results are erased after a time, or somebody erased it. Send the radiograph again."],
   queue_full: ["Too many radiographs are waiting", "Wait a little and send it again."],
@@ -31,9 +31,9 @@ const WARNINGS = {
   low_contrast: ["Low contrast", "The picture is almost of one grey. Check its exposure or how it was exported."],
   unusual_aspect: ["Unusual shape", "The picture is much longer than it is wide, or wider than long. Check that it shows the whole chest and nothing else."],
   multiple_frames: ["Several pictures in the file", "Only the first one was read."],
-  not_a_chest_radiograph: ["May not be a frontal chest radiograph", "Check that the right picture was chosen."],
+  not_a_chest_radiograph: ["May not be a frontal chest radiograph", "It was read all the same. Check that the right picture was chosen: the whole chest, from the front, upright."],
   out_of_distribution: ["Unlike the radiographs the model learned from", "The score is less reliable than usual. Rely on your own reading."],
-  inverted: ["May be inverted", "Bone seems dark and air bright. Check the picture's grey scale and export it again."],
+  inverted: ["Black and white are swapped", "Bone is dark and air bright in this picture. It was read as its negative, as if bone were bright."],
   lateral_view: ["May be a lateral view", "The model was made for frontal views only."],
 };
 
@@ -45,7 +45,10 @@ export function explainWarning(code) {
 export function explainAnswer(result) {
   const threshold = Math.round(result.threshold * 100);
   if (result.prediction === "Indeterminate") {
-    return { tone: "unsure", meaning: "The score lies where the model can not tell. Do not rely on it: have a trained reader look, and test if there are symptoms or a risk." };
+    const test = result.probability >= result.threshold
+      ? `It is at or above the threshold of ${threshold}, so a bacteriological test is called for all the same.`
+      : "Test if there are symptoms or a risk.";
+    return { tone: "unsure", meaning: `The score lies where the model can not tell. Do not rely on it: have a trained reader look. ${test}` };
   }
   if (result.probability >= result.threshold) {
     return { tone: "positive", meaning: `The score is at or above the threshold of ${threshold}: the model found patterns like those of tuberculosis. This is a reason to look closely and to confirm by a bacteriological test, not a diagnosis.` };

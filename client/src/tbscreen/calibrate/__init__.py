@@ -1,0 +1,29 @@
+"""`tbscreen calibrate`: a site's labelled radiographs in, the site's own threshold out."""
+
+from tbscreen.calibrate.bundle import BundleFacts
+from tbscreen.calibrate.labelled import Labelled, LabelledImage, read_sources
+from tbscreen.calibrate.site import (
+    Needs,
+    Scored,
+    SiteError,
+    SiteFile,
+    Targets,
+    calibrate_site,
+    images_needed,
+    write_site_file,
+)
+
+__all__ = [
+    "BundleFacts",
+    "Labelled",
+    "LabelledImage",
+    "Needs",
+    "Scored",
+    "SiteError",
+    "SiteFile",
+    "Targets",
+    "calibrate_site",
+    "images_needed",
+    "read_sources",
+    "write_site_file",
+]
