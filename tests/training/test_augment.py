@@ -14,6 +14,13 @@ OFF: dict[str, Any] = {
     "brightness": 0,
     "horizontal_flip": False,
     "vertical_flip": False,
+    "gamma": 0,
+    "contrast": 0,
+    "resolution": 0,
+    "blur_px": 0,
+    "noise": 0,
+    "jpeg": 0,
+    "border": 0,
 }
 IMAGE = np.random.default_rng(1).integers(0, 256, (299, 299, 1)).astype(np.uint8)
 SHA256 = "ab" * 32

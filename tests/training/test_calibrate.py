@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -5,13 +6,36 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tbscreen_training.calibrate import (
+    band_of,
     choose_operating_points,
+    choose_thresholds,
     fit_calibration,
     measure_point,
     wilson,
 )
 from tbscreen_training.figures import expected_calibration_error
 from tbscreen_training.predictions import Predictions
+
+
+def draw_table(rng: np.random.Generator, *, positives: int, negatives: int) -> Predictions:
+    """Images of groups of their own, whose logits are two normal distributions 2 apart."""
+    images = positives + negatives
+    sick = np.arange(images) < positives
+    logits = (rng.normal(0.0, 1.0, images) + 2.0 * sick)[:, np.newaxis]
+    names = np.arange(images).astype(str)
+    return Predictions(
+        classes=("Normal", "TB Positive"),
+        positive="TB Positive",
+        files=names,
+        sources=np.full(images, "one"),
+        groups=names,
+        labels=np.where(sick, "TB Positive", "Normal"),
+        splits=np.full(images, "validation"),
+        views=np.full(images, "plain"),
+        logits=logits,
+        keras_logits=logits,
+        probabilities=np.empty((images, 2)),
+    ).uncalibrated()
 
 
 def test_wilson_gives_the_published_interval() -> None:
@@ -57,27 +81,95 @@ def test_more_classes_are_scaled_by_a_temperature(predictions: Predictions) -> N
     assert calibration.scale < 1
 
 
-def test_operating_points_keep_what_their_names_promise(predictions: Predictions) -> None:
-    points = {p.name: p for p in choose_operating_points(predictions, measured_on="here")}
+def test_thresholds_keep_what_their_names_promise_for_the_next_image(
+    predictions: Predictions,
+) -> None:
+    chosen = choose_thresholds(predictions)
     scores, sick = predictions.scores, predictions.is_positive
+    positives, negatives = int(sick.sum()), int((~sick).sum())
+    found = int((scores[sick] >= chosen["triage"]).sum())
+    spared = int((scores[~sick] < chosen["confirm"]).sum())
+    assert found == math.ceil(0.90 * (positives + 1))
+    assert spared == math.ceil(0.95 * (negatives + 1))
+    # The next higher threshold that tells images apart would lose a positive.
+    assert scores[scores > chosen["triage"]].min() in scores[sick]
+    best = max((scores[sick] >= t).mean() + (scores[~sick] < t).mean() for t in scores)
+    balanced = chosen["balanced"]
+    reached = (scores[sick] >= balanced).mean() + (scores[~sick] < balanced).mean()
+    assert reached == pytest.approx(best)
+    assert chosen["triage"] <= chosen["balanced"] <= chosen["confirm"]
 
-    def sensitivity(threshold: float) -> float:
-        return float((scores[sick] >= threshold).mean())
 
-    def specificity(threshold: float) -> float:
-        return float((scores[~sick] < threshold).mean())
-
-    above = np.sort(scores[scores > points["triage"].threshold])
-    assert sensitivity(points["triage"].threshold) >= 0.90
-    assert sensitivity(above[np.searchsorted(above, above[0], "right")]) < 0.90 or (
-        specificity(above[1]) == specificity(points["triage"].threshold)
+def test_a_model_better_than_both_targets_needs_no_band(predictions: Predictions) -> None:
+    good = replace(
+        predictions, logits=predictions.logits + 8 * (predictions.is_positive - 0.5)[:, None]
     )
-    assert specificity(points["confirm"].threshold) >= 0.95
-    below = scores[scores < points["confirm"].threshold].max()
-    assert specificity(below) < 0.95
-    best = max(sensitivity(t) + specificity(t) for t in scores)
-    balanced = points["balanced"].threshold
-    assert sensitivity(balanced) + specificity(balanced) == pytest.approx(best)
+    points = choose_operating_points(good.uncalibrated(), measured_on="here")
+    assert len({point.threshold for point in points}) == 1
+    assert band_of(points, "auto") is None
+
+
+def test_the_triage_threshold_holds_on_new_images_where_the_naive_one_falls_short() -> None:
+    rng = np.random.default_rng(0)
+    found, naive = [], []
+    for _ in range(200):
+        rows = draw_table(rng, positives=41, negatives=39)
+        new = rng.normal(2.0, 1.0, 2000)
+        threshold = choose_thresholds(rows)["triage"]
+        found.append((new >= math.log(threshold / (1 - threshold))).mean())
+        sick = np.sort(rows.logits[rows.is_positive, 0])[::-1]
+        naive.append((new >= sick[math.ceil(0.90 * 41) - 1]).mean())
+    assert np.mean(naive) < 0.90 < np.mean(found)
+
+
+def test_cross_fitting_takes_the_flattery_out_of_a_chosen_threshold() -> None:
+    rng = np.random.default_rng(1)
+    apparent, stated, true = [], [], []
+    for _ in range(100):
+        rows = draw_table(rng, positives=30, negatives=30)
+        balanced = choose_operating_points(rows, measured_on="here")[1]
+        stated.append(balanced.sensitivity.value + balanced.specificity.value)
+        here = measure_point(rows, "balanced", balanced.threshold, measured_on="here")
+        apparent.append(here.sensitivity.value + here.specificity.value)
+        new = draw_table(rng, positives=1000, negatives=1000)
+        there = measure_point(new, "balanced", balanced.threshold, measured_on="there")
+        true.append(there.sensitivity.value + there.specificity.value)
+    assert np.mean(apparent) > np.mean(true) + 0.05
+    assert np.mean(stated) == pytest.approx(np.mean(true), abs=0.03)
+
+
+def test_a_group_is_decided_by_thresholds_chosen_without_it(predictions: Predictions) -> None:
+    # One patient with half of the images, all of them positive and far below any other.
+    twins = Predictions.stack([predictions.where(np.full(200, predictions.scores.argmin()))])
+    one = replace(
+        twins,
+        labels=np.full(200, "TB Positive"),
+        groups=np.full(200, "one patient"),
+        logits=np.full((200, 1), -9.0),
+    )
+    rows = Predictions.stack([predictions, one]).uncalibrated()
+    triage = choose_operating_points(rows, measured_on="here")[0]
+    assert triage.threshold < 0.01
+    assert triage.sensitivity.value < 0.6
+    assert "cross-fitted in 20 parts" in triage.measured_on
+
+
+def test_too_few_images_to_cross_fit_are_measured_as_they_are(predictions: Predictions) -> None:
+    few = predictions.where(np.array([0, 1, 3]))
+    points = choose_operating_points(few, measured_on="here")
+    assert {point.measured_on for point in points} == {"here, chosen on it too"}
+
+
+def test_a_negative_of_probability_one_leaves_the_last_threshold(predictions: Predictions) -> None:
+    sure = replace(predictions, logits=np.full((400, 1), 1000.0)).uncalibrated()
+    assert choose_thresholds(sure)["confirm"] == 1.0
+
+
+def test_the_band_is_what_its_rule_says(predictions: Predictions) -> None:
+    points = choose_operating_points(predictions, measured_on="here")
+    assert band_of(points, "auto") == (points[0].threshold, points[2].threshold)
+    assert band_of(points, "none") is None
+    assert band_of(points, (0.2, 0.3)) == (0.2, 0.3)
 
 
 def test_a_point_is_measured_as_it_will_be_applied(predictions: Predictions) -> None:

@@ -39,6 +39,7 @@ def test_split_writes_what_the_next_steps_read(tmp_path: Path, phantom_manifest:
     status = main(
         [
             *("split", "--run", str(run), "--data", str(phantom_manifest), "--seed", "7"),
+            "--no-near-duplicates",
             *("--class", "TB Positive=tuberculosis", "--class", "Normal=normal,other"),
         ]
     )
@@ -53,6 +54,7 @@ def test_a_run_is_not_written_over(
     tmp_path: Path, phantom_manifest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     split = ["split", "--run", str(tmp_path / "run"), "--data", str(phantom_manifest)]
+    split += ["--no-near-duplicates"]
     assert main(split) == 0
     assert main(split) == 1
     assert "holds a run already" in capsys.readouterr().err
@@ -93,6 +95,31 @@ def test_a_step_that_comes_too_early_names_the_missing_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = str(tmp_path / "run")
-    assert main(["split", "--run", run, "--data", str(phantom_manifest)]) == 0
+    data = ["--data", str(phantom_manifest), "--no-near-duplicates"]
+    assert main(["split", "--run", run, *data]) == 0
     assert main([*arguments, "--run", run]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "band"),
+    [("auto", "auto"), ("none", "none"), (None, "none"), ("0.2,0.6", (0.2, 0.6))],
+)
+def test_the_band_is_a_rule_or_two_probabilities(
+    tmp_path: Path, given: object, band: object
+) -> None:
+    data = {"roots": [tmp_path]}
+    config = RunConfig.model_validate({"data": data, "indeterminate_band": given})
+    assert config.indeterminate_band == band
+    config.save(tmp_path)
+    assert RunConfig.load(tmp_path).indeterminate_band == band
+
+
+@pytest.mark.parametrize("text", ["0.6,0.2", "0.5", "0,2", "a,b", "0.1,0.2,0.3", "some"])
+def test_a_band_that_is_none_is_refused_by_the_name_of_its_flag(
+    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["run", "--data", "data", "--out", str(tmp_path), "--models-dir", "models"]
+    assert main([*run, "--indeterminate-band", text]) == 1
+    assert "--indeterminate-band: Value error, auto, none, or LOW,HIGH" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tbscreen_training.config import Quantisation
 from tbscreen_training.export import convert, save_serving_function
+from tbscreen_training.lungs import PlaceInFrame
 from tbscreen_training.network import Network
 from tbscreen_training.run_directory import RunDirectory
 from tbscreen_training.served import Answer, ServedModel
@@ -50,13 +51,14 @@ def gradient_tape_cam(network: Network, tensor: NDArray[np.uint8], output: int) 
     """Grad-CAM as its paper has it: weights are the gradient's mean over the map's positions."""
     import tensorflow as tf
 
-    grey = tf.constant(tensor[np.newaxis], tf.float32) / 127.5 - 1.0
-    maps = network.base(tf.concat([grey] * 3, axis=-1), training=False)
+    seen = network.reader(tf.constant(tensor[np.newaxis]), training=False)
+    maps = network.base(tf.concat([seen["field"]] * 3, axis=-1), training=False)
     with tf.GradientTape() as tape:
         tape.watch(maps)
         logit = network.head(tf.reduce_mean(maps, axis=(1, 2)), training=False)[0, output]
     weights = tf.reduce_mean(tape.gradient(logit, maps), axis=(1, 2))
-    return tf.nn.relu(tf.reduce_sum(maps[0] * weights[0], axis=-1)).numpy()
+    over_field = tf.nn.relu(tf.reduce_sum(maps[0] * weights[0], axis=-1))
+    return PlaceInFrame(8)(over_field[None, None], seen["box"])[0, 0].numpy()
 
 
 def test_the_second_output_is_grad_cam_of_each_logit(

@@ -23,12 +23,14 @@ def test_features_that_the_disk_can_not_hold_are_refused_before_they_are_compute
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 0, 10**9))
     store = FeatureStore(
         tmp_path,
+        make_samples([("a", "tb", "")] * 1000),
         build_network(classes=2, weights="none", dropout=0.0, seed=1),
-        boundary="mixed8",
+        boundary="mixed7",
         weights="none",
         tensors=TensorCache(tmp_path / "absent"),
+        strengths=Augmentation(),
         seed=1,
     )
-    # 1,000 images x 7 variants x 8 x 8 x 1280 half-precision numbers
-    with pytest.raises(TrainingError, match=r"1\.1 GB and 1\.0 GB are free: .*--cache-features"):
-        store.maps(make_samples([("a", "tb", "")] * 1000), Augmentation(), 7)
+    # 1,000 images x 7 variants x 14 x 14 x 768 half-precision numbers
+    with pytest.raises(TrainingError, match=r"2\.1 GB and 1\.0 GB are free: .*--cache-features"):
+        store.maps("augmented", 7)

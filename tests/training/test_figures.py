@@ -3,26 +3,41 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import brier_score_loss, f1_score, precision_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
-from tbscreen_shared.bundle import Calibration
-from tbscreen_training.evaluate import measure
-from tbscreen_training.figures import auc_with_interval, expected_calibration_error, figures_of
+from tbscreen_training.curves import net_benefits
+from tbscreen_training.figures import (
+    auc_with_interval,
+    expected_calibration_error,
+    figures_of,
+)
 from tbscreen_training.predictions import Predictions
-
-IDENTITY = Calibration(method="identity", scale=1.0)
 
 
 def test_figures_are_those_of_independent_formulas(predictions: Predictions) -> None:
     figures = figures_of(predictions, 0.5, seed=1)
     truth, called = predictions.is_positive, predictions.scores >= 0.5
-    assert figures["accuracy"] == (truth == called).mean()
-    assert figures["precision"] == pytest.approx(precision_score(truth, called))
-    assert figures["recall"] == pytest.approx(recall_score(truth, called))
-    assert figures["specificity"] == pytest.approx(recall_score(~truth, ~called))
-    assert figures["f1"] == pytest.approx(f1_score(truth, called))
-    assert figures["auc"]["value"] == pytest.approx(roc_auc_score(truth, predictions.scores))
-    assert figures["brier"] == pytest.approx(brier_score_loss(truth, predictions.scores))
+    expected = {
+        "accuracy": (truth == called).mean(),
+        "precision": precision_score(truth, called),
+        "recall": recall_score(truth, called),
+        "specificity": recall_score(~truth, ~called),
+        "f1": f1_score(truth, called),
+        "auc": roc_auc_score(truth, predictions.scores),
+        "auc_by_group": roc_auc_score(truth, predictions.scores),
+        "average_precision": average_precision_score(truth, predictions.scores),
+        "brier": brier_score_loss(truth, predictions.scores),
+    }
+    for name, value in expected.items():
+        assert figures[name]["value"] == pytest.approx(value), name
+        assert figures[name]["low"] < value < figures[name]["high"], name
     matrix = np.array(figures["confusion_matrix"]["rows_true_columns_predicted"])
     assert matrix.sum() == len(predictions)
     assert matrix[1, 1] == (truth & called).sum()
@@ -33,9 +48,10 @@ def test_class_wise_figures_agree_with_the_confusion_matrix(predictions: Predict
     matrix = np.array(figures["confusion_matrix"]["rows_true_columns_predicted"])
     for place, label in enumerate(predictions.classes):
         by_class = figures["by_class"][label]
-        assert by_class["recall"] == pytest.approx(matrix[place, place] / matrix[place].sum())
-        assert by_class["precision"] == pytest.approx(matrix[place, place] / matrix[:, place].sum())
-    assert figures["accuracy"] == pytest.approx(np.trace(matrix) / matrix.sum())
+        hits = matrix[place, place]
+        assert by_class["recall"]["value"] == pytest.approx(hits / matrix[place].sum())
+        assert by_class["precision"]["value"] == pytest.approx(hits / matrix[:, place].sum())
+    assert figures["accuracy"]["value"] == pytest.approx(np.trace(matrix) / matrix.sum())
 
 
 def test_calibration_error_of_a_known_case(predictions: Predictions) -> None:
@@ -72,50 +88,46 @@ def test_the_interval_is_that_of_resampling_row_by_row(predictions: Predictions)
     )
 
 
-def test_figures_within_both_class_sources_stand_beside_those_over_all(
+def test_intervals_of_other_figures_are_those_of_resampling_row_by_row(
     predictions: Predictions,
 ) -> None:
-    evaluation = measure(predictions, IDENTITY, scored_by="keras", seed=1, epochs={})
-    test = predictions.of_split("test")
-    both = test.of_sources(("both",))
-    assert evaluation.both_class_source_names == ("both",)
-    assert evaluation.both_class_sources["test"]["auc"]["value"] == pytest.approx(
-        roc_auc_score(both.is_positive, both.scores)
+    rows = predictions.where(np.arange(400) < 120)
+    figures = figures_of(rows, 0.5, seed=1)
+    rng = np.random.default_rng(8)
+    drawn: dict[str, list[float]] = {"f1": [], "average_precision": [], "ece": [], "brier": []}
+    for _ in range(1000):
+        again = rows.where(rng.integers(120, size=120))
+        truth, scores = again.is_positive, again.scores
+        drawn["f1"].append(f1_score(truth, scores >= 0.5))
+        drawn["average_precision"].append(average_precision_score(truth, scores))
+        drawn["brier"].append(brier_score_loss(truth, scores))
+        drawn["ece"].append(expected_calibration_error(again))
+    for name, values in drawn.items():
+        bounds = (figures[name]["low"], figures[name]["high"])
+        assert bounds == pytest.approx(np.percentile(values, (2.5, 97.5)), abs=0.015), name
+
+
+def test_a_class_that_is_never_called_has_no_precision(predictions: Predictions) -> None:
+    figures = figures_of(predictions, 1.1, seed=1)
+    assert figures["precision"] is None
+    assert figures["recall"]["value"] == 0
+    assert (
+        figures["macro"]["precision"]["value"]
+        == figures["by_class"]["Normal"]["precision"]["value"]
     )
-    assert evaluation.confounded_sources == {"sick": "TB Positive", "well": "not TB Positive"}
-    assert "both" in evaluation.chosen_on
-    assert set(evaluation.by_source["sick"]) == {"positive", "other", "sensitivity"}
-    assert set(evaluation.by_source["well"]) == {"positive", "other", "specificity"}
-    assert evaluation.by_source["both"]["auc"]["value"] == pytest.approx(
-        roc_auc_score(both.is_positive, both.scores)
-    )
 
 
-def test_operating_points_are_measured_again_on_the_test_split(predictions: Predictions) -> None:
-    evaluation = measure(predictions, IDENTITY, scored_by="keras", seed=1, epochs={})
-    both = predictions.of_split("test").of_sources(("both",))
-    for chosen, measured in zip(
-        evaluation.operating_points, evaluation.operating_points_on_test, strict=True
-    ):
-        assert (measured.name, measured.threshold) == (chosen.name, chosen.threshold)
-        called = both.scores >= chosen.threshold
-        assert measured.sensitivity.value == called[both.is_positive].mean()
-        assert measured.measured_on != chosen.measured_on
-
-
-def test_a_changed_table_changes_the_figures(predictions: Predictions) -> None:
-    before = measure(predictions, IDENTITY, scored_by="keras", seed=1, epochs={})
-    worse = replace(predictions, labels=np.random.default_rng(1).permutation(predictions.labels))
-    after = measure(worse, IDENTITY, scored_by="keras", seed=1, epochs={})
-    assert before.splits["test"]["auc"]["value"] > 0.8
-    assert after.splits["test"]["auc"]["value"] == pytest.approx(0.5, abs=0.12)
-
-
-def test_one_source_is_not_confounded(predictions: Predictions) -> None:
-    one = predictions.of_sources(("both",))
-    evaluation = measure(one, IDENTITY, scored_by="keras", seed=1, epochs={})
-    assert evaluation.confounded_sources == {}
-    assert evaluation.chosen_on == "validation split"
+def test_the_net_benefit_is_true_positives_less_false_ones_at_the_odds(
+    predictions: Predictions,
+) -> None:
+    curve = net_benefits(predictions, seed=1)
+    point = curve[3]
+    assert point.threshold == pytest.approx(0.2)
+    called, sick = predictions.scores >= 0.2, predictions.is_positive
+    expected = (called & sick).mean() - (called & ~sick).mean() / 4
+    assert point.model.value == pytest.approx(expected)
+    assert point.model.low < expected < point.model.high
+    assert point.call_all == pytest.approx(sick.mean() - (~sick).mean() / 4)
 
 
 def test_the_table_reads_back_to_the_last_digit(tmp_path: Path, predictions: Predictions) -> None:

@@ -21,6 +21,8 @@ from tbscreen_training.views import CachedViews
 RNG = np.random.default_rng(3)
 FEATURES = RNG.normal(size=(120, 16)).astype(np.float16)
 TARGETS = (FEATURES[:, 0] + 0.3 * RNG.normal(size=120) > 0).astype(np.int64)
+EVERY = np.arange(120)
+ALIKE = np.full(120, 1 / 120)
 PLAN = PhasePlan(name="head", epochs=6, patience=6, batch_size=16, learning_rate=1e-2, seed=1)
 
 
@@ -52,7 +54,7 @@ def make_model(classes: int = 2) -> Any:
 def training_set(targets: NDArray[np.int64] = TARGETS) -> TrainingSet:
     rng = np.random.default_rng(4)
     noisy = [FEATURES + rng.normal(0, 0.1, FEATURES.shape).astype(np.float16) for _ in range(3)]
-    return TrainingSet(CachedViews(noisy, 1), targets, np.ones(120, np.float32))
+    return TrainingSet(CachedViews(noisy, EVERY, 1), targets, ALIKE)
 
 
 def validation_set(targets: NDArray[np.int64] = TARGETS) -> ValidationSet:
@@ -79,7 +81,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
 def test_an_interrupted_phase_ends_as_one_that_was_not(tmp_path: Path) -> None:
     whole = make_model()
     rows = train_phase(whole, PLAN, training_set(), validation_set(), tmp_path / "whole")
-    broken = TrainingSet(InterruptedViews(training_set().views, 4), TARGETS, np.ones(120))
+    broken = TrainingSet(InterruptedViews(training_set().views, 4), TARGETS, ALIKE)
     with pytest.raises(Interrupted):
         train_phase(make_model(), PLAN, broken, validation_set(), tmp_path / "resumed")
     resumed = make_model()
@@ -121,3 +123,37 @@ def test_three_classes_have_a_logit_each(tmp_path: Path) -> None:
     rows = train_phase(model, plan, training_set(targets), validation_set(targets), tmp_path)
     assert model.output.shape[1] == 3
     assert rows[-1].val_accuracy > 0.7
+
+
+def test_a_decaying_phase_ends_with_its_last_epoch(tmp_path: Path) -> None:
+    plan = PhasePlan("fine-tune", 5, 5, 16, learning_rate=5e-2, seed=1, decays=True)
+    model = make_model()
+    shuffled = validation_set(np.random.default_rng(9).permutation(TARGETS))
+    rows = train_phase(model, plan, training_set(), shuffled, tmp_path)
+    logits = model.predict(FEATURES.astype(np.float32), verbose=0)[:, 0]
+    assert len(rows) == 5
+    assert float(((logits > 0) == shuffled.targets).mean()) == pytest.approx(rows[-1].val_accuracy)
+
+
+def test_blanked_images_are_taught_to_say_nothing(tmp_path: Path) -> None:
+    # The second feature tells the class as well as the first, and is all that blanking leaves.
+    both = FEATURES.copy()
+    both[:, 1] = both[:, 0]
+    left = both.copy()
+    left[:, 0] = 0
+    plan = PhasePlan(name="head", epochs=40, patience=40, batch_size=16, learning_rate=2e-2, seed=1)
+    spreads = []
+    for share in (0.0, 0.5):
+        model = make_model()
+        training = TrainingSet(
+            CachedViews([both], EVERY, 1),
+            TARGETS,
+            ALIKE,
+            blanked=CachedViews([left], EVERY, 1),
+            blanked_share=share,
+        )
+        validation = ValidationSet(both.astype(np.float32), TARGETS, 1)
+        rows = train_phase(model, plan, training, validation, tmp_path / str(share))
+        assert rows[-1].val_auc > 0.9
+        spreads.append(model.predict(left.astype(np.float32), verbose=0).std())
+    assert spreads[1] < 0.5 * spreads[0]

@@ -23,7 +23,10 @@ def test_the_published_bundle_is_whole_and_active(bundle: Bundle) -> None:
     manifest = bundle.manifest
     assert manifest.version.endswith(manifest.model_sha256[:8])
     assert [point.name for point in manifest.operating_points] == ["triage", "balanced", "confirm"]
-    assert manifest.default_operating_point == "balanced"
+    assert manifest.default_operating_point == "triage"
+    triage, confirm = manifest.operating_point("triage"), manifest.operating_point("confirm")
+    band = (triage.threshold, confirm.threshold)
+    assert manifest.indeterminate_band == (band if band[0] < band[1] else None)
     assert manifest.quantisation == "dynamic"
 
 
@@ -83,7 +86,7 @@ def test_a_model_published_again_gets_a_version_of_its_own(
         status = main(
             [
                 *("publish", "--run", str(two_class_run), "--models-dir", str(tmp_path)),
-                *("--provenance", provenance),
+                *("--provenance", provenance, "--force", "a test"),
             ]
         )
         assert status == 0

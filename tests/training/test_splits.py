@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tbscreen_training.config import SPLITS, DataConfig
+from tbscreen_training.config import LEFT_OUT, SPLITS, DataConfig
 from tbscreen_training.dataset import Dataset, Sample
 from tbscreen_training.errors import TrainingError
 from tbscreen_training.splits import divide, read_splits, write_splits
@@ -113,3 +113,68 @@ def test_a_table_edited_so_that_a_group_straddles_is_refused(
     table.write_text("\n".join([head, *lines]) + "\n")
     with pytest.raises(TrainingError, match="both sides"):
         read_splits(tmp_path)
+
+
+def test_repeats_of_a_film_stay_together_and_join_their_groups(make_samples: MakeSamples) -> None:
+    rows = [("a", label, f"patient-{n}") for n in range(20) for label in ("tb", "normal")]
+    repeats = [(0, 10), (10, 21), (5, 33)]
+    for seed in range(10):
+        divided = divide(dataset_of(make_samples(rows)), CONFIG, seed=seed, repeats=repeats)
+        by_name = {sample.name: sample for sample in divided.samples}
+        places = [by_name[f"set/{place:04d}.png"] for place in range(40)]
+        for first, second in repeats:
+            assert places[first].group == places[second].group
+            assert places[first].split == places[second].split
+        # Patients 0, 5 and 10 are one group now, the others' images with them.
+        assert {places[n].split for n in (0, 1, 10, 11, 20, 21)} == {places[0].split}
+
+
+def test_groups_joined_by_repeats_are_read_back_joined(
+    tmp_path: Path, make_samples: MakeSamples
+) -> None:
+    rows = [("a", label, "") for _ in range(10) for label in ("tb", "normal")]
+    divided = divide(dataset_of(make_samples(rows)), CONFIG, seed=1, repeats=[(0, 2), (2, 7)])
+    write_splits(tmp_path, divided)
+    assert read_splits(tmp_path) == divided
+    assert len({sample.group for sample in divided.samples}) == 18
+
+
+def test_a_source_left_out_is_in_no_other_split(make_samples: MakeSamples) -> None:
+    samples = make_samples(random_rows(4))
+    config = CONFIG.model_copy(update={"leave_out": ("b",)})
+    divided = divide(dataset_of(samples), config, seed=1)
+    assert {s.source for s in divided.of_split(LEFT_OUT)} == {"b"}
+    assert {s.source for split in SPLITS for s in divided.of_split(split)} == {"a", "c"}
+    kept = {s.group for split in SPLITS for s in divided.of_split(split)}
+    assert kept.isdisjoint(s.group for s in divided.of_split(LEFT_OUT))
+
+
+def test_an_image_that_repeats_one_of_a_left_out_source_is_dropped(
+    make_samples: MakeSamples, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [("a", label, "") for _ in range(10) for label in ("tb", "normal")]
+    samples = make_samples([*rows, ("b", "tb", ""), ("b", "normal", "")])
+    config = CONFIG.model_copy(update={"leave_out": ("b",)})
+    divided = divide(dataset_of(samples), config, seed=1, repeats=[(4, 20)])
+    names = {sample.name for sample in divided.samples}
+    assert "set/0004.png" not in names
+    assert len(names) == 21
+    assert "dropped: set/0004.png repeats" in caplog.text
+
+
+def test_leaving_out_a_source_that_is_not_there_is_refused(make_samples: MakeSamples) -> None:
+    samples = make_samples([("a", "tb", ""), ("a", "normal", "")] * 9)
+    config = CONFIG.model_copy(update={"leave_out": ("mars",)})
+    with pytest.raises(TrainingError, match=r"no source \['mars'\].*\['a'\]"):
+        divide(dataset_of(samples), config, seed=1)
+
+
+def test_a_samples_mask_is_kept_through_the_table(
+    tmp_path: Path, make_samples: MakeSamples
+) -> None:
+    samples = make_samples([("a", "tb", ""), ("a", "normal", "")] * 9)
+    samples[0] = replace(samples[0], mask=tmp_path / "mask.png")
+    write_splits(tmp_path, divide(dataset_of(samples), CONFIG, seed=1))
+    masks = {s.name: s.mask for s in read_splits(tmp_path).samples}
+    assert masks.pop("set/0000.png") == tmp_path / "mask.png"
+    assert set(masks.values()) == {None}

@@ -1,4 +1,4 @@
-"""Varies a training image: one affine map and a brightness factor, drawn from one generator."""
+"""Varies a training image: one affine map, a brightness factor and how it was acquired."""
 
 import math
 
@@ -6,7 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tbscreen_training.acquisition import vary_acquisition
 from tbscreen_training.config import Augmentation
+
+Movement = tuple[float, float, float, float, float, float]
+"""Pillow's affine coefficients: from each pixel of the result to one of the source."""
 
 
 def augment(
@@ -25,11 +29,21 @@ def augment(
     Returns:
         uint8, shape (h, w, 1); what lies outside the image is black.
     """
-    rotation, shear, zoom, shift_x, shift_y, brightness = rng.uniform(-1.0, 1.0, size=6)
-    flip_x, flip_y = rng.random(2) < 0.5
     height, width, _ = tensor.shape
-    image = Image.fromarray(tensor[:, :, 0])
-    coefficients = _inverse_affine(
+    moved = move(tensor[:, :, 0], draw_movement(strengths, (width, height), rng))
+    levels = moved.astype(np.float32) * (1 + rng.uniform(-1.0, 1.0) * strengths.brightness)
+    bright = np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
+    return vary_acquisition(bright, strengths, rng)[:, :, np.newaxis]
+
+
+def draw_movement(
+    strengths: Augmentation, size: tuple[int, int], rng: np.random.Generator
+) -> Movement:
+    """Draws where the radiograph comes to lie in its frame of `size` (width, height), pixels."""
+    rotation, shear, zoom, shift_x, shift_y = rng.uniform(-1.0, 1.0, size=5)
+    flip_x, flip_y = rng.random(2) < 0.5
+    width, height = size
+    return _inverse_affine(
         angle=math.radians(rotation * strengths.rotation_deg),
         shear=math.tan(math.radians(shear * strengths.shear_deg)),
         scale_x=(1 + zoom * strengths.zoom) * (-1 if flip_x and strengths.horizontal_flip else 1),
@@ -37,12 +51,15 @@ def augment(
         shift=(shift_x * strengths.shift * width, shift_y * strengths.shift * height),
         centre=(width / 2, height / 2),
     )
+
+
+def move(pixels: NDArray[np.uint8], movement: Movement) -> NDArray[np.uint8]:
+    """Moves a plane of uint8 (h, w); what was outside it is 0."""
+    image = Image.fromarray(pixels)
     moved = image.transform(
-        image.size, Image.Transform.AFFINE, coefficients, resample=Image.Resampling.BILINEAR
+        image.size, Image.Transform.AFFINE, movement, resample=Image.Resampling.BILINEAR
     )
-    levels = np.asarray(moved, dtype=np.float32) * (1 + brightness * strengths.brightness)
-    varied: NDArray[np.uint8] = np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
-    return varied[:, :, np.newaxis]
+    return np.asarray(moved)
 
 
 def view_generator(seed: int, sha256: str, view: int) -> np.random.Generator:
@@ -58,7 +75,7 @@ def _inverse_affine(
     scale_y: float,
     shift: tuple[float, float],
     centre: tuple[float, float],
-) -> tuple[float, float, float, float, float, float]:
+) -> Movement:
     # Pillow maps each output pixel to an input pixel, hence the inverse.
     rotate = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     linear = rotate @ np.array([[1.0, shear], [0.0, 1.0]]) @ np.diag([scale_x, scale_y])

@@ -38,6 +38,13 @@ _NONE: Final = Augmentation(
     brightness=0,
     horizontal_flip=False,
     vertical_flip=False,
+    gamma=0,
+    contrast=0,
+    resolution=0,
+    blur_px=0,
+    noise=0,
+    jpeg=0,
+    border=0,
 )
 CANDIDATES: Final[dict[str, Augmentation]] = {
     "rotation ± 10°": _NONE.model_copy(update={"rotation_deg": 10.0}),
@@ -49,6 +56,10 @@ CANDIDATES: Final[dict[str, Augmentation]] = {
     "brightness ± 20 %": _NONE.model_copy(update={"brightness": 0.2}),
     "horizontal flip": _NONE.model_copy(update={"horizontal_flip": True}),
     "vertical flip": _NONE.model_copy(update={"vertical_flip": True}),
+    **{
+        name: _NONE.model_copy(update={name: getattr(Augmentation(), name)})
+        for name in ("gamma", "contrast", "resolution", "blur_px", "noise", "jpeg", "border")
+    },
     "the default set": Augmentation(),
 }
 
@@ -63,20 +74,25 @@ def compare_augmentations(run: RunDirectory, *, views: int) -> None:
         [s for s in dataset.samples if s.split != "test"], dataset.positive
     )
     network = run.new_network(weights=config.fit.weights)
-    store = FeatureStore(
-        run.features,
-        network,
-        boundary=None,
-        weights=config.fit.weights,
-        tensors=run.tensors(),
-        seed=config.seed,
-    )
+
+    def store(strengths: Augmentation) -> FeatureStore:
+        return FeatureStore(
+            run.features,
+            samples,
+            network,
+            boundary=None,
+            weights=config.fit.weights,
+            tensors=run.tensors(),
+            strengths=strengths,
+            seed=config.seed,
+        )
+
     truth = np.array([sample.label == dataset.positive for sample in samples])
     groups = np.array([sample.group for sample in samples])
-    plain = store.pooled(samples, None)[0]
+    plain = store(_NONE).pooled("plain")[0]
     aucs = {"none": _cross_validate(plain, [], truth, groups)}
     for name, strengths in CANDIDATES.items():
-        variants = store.pooled(samples, strengths, views)
+        variants = store(strengths).pooled("augmented", views)
         aucs[name] = _cross_validate(plain, variants, truth, groups)
         _log.info("%s: AUC %.4f (none: %.4f)", name, aucs[name].mean(), aucs["none"].mean())
     rows = [

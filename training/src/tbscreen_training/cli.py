@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ from tbscreen_shared.errors import BundleError
 from tbscreen_shared.logging import configure_logging
 from tbscreen_training import flags
 from tbscreen_training.config import CONFIG_FILE, RunConfig
+from tbscreen_training.data_commands import COMMANDS, add_data_commands, run_data_command
 from tbscreen_training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -23,9 +25,14 @@ _STEPS: Final = {
     "split": "decode the images and divide them into train, validation and test",
     "fit": "fit the head over the frozen network, or continue to",
     "fine-tune": "train the upper blocks too, at a lower rate, or continue to",
+    "folds": "train again without each source, and on shuffled labels, to see what holds",
     "export": "export the model to TensorFlow Lite and compare it with Keras",
-    "evaluate": "calibrate, choose operating points, write the report",
-    "publish": "make the bundle and activate it on the models volume",
+    "fit-check": "fit the check that refuses what is no frontal chest radiograph",
+    "evaluate": "score every view, calibrate, choose operating points, write the report",
+    "report": "calibrate and write the report anew from the stored scores, without the model",
+    "publish": "put the model to the release gate and activate it on the models volume",
+    "log": "append the run and its figures to the experiment log",
+    "compare-exports": "time and compare every way to export",
     "compare-augmentations": "cross-validate each augmentation on the both-class sources",
 }
 _SECTIONS_OF_STEP: Final = {
@@ -36,7 +43,9 @@ _SECTIONS_OF_STEP: Final = {
 _FIELDS_OF_STEP: Final = {
     "split": ("seed",),
     "export": ("quantisation",),
-    "evaluate": ("calibration", "indeterminate_band"),
+    "fit-check": ("drawings", "not_radiographs"),
+    "evaluate": ("calibration", "indeterminate_band", "show_source"),
+    "report": ("calibration", "indeterminate_band", "show_source"),
     "publish": ("provenance",),
 }
 
@@ -54,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / "matplotlib"))
     command = flags.without_paths(["tbscreen-training", *given])
     try:
-        if parsed.step == "run":
+        if parsed.step in COMMANDS:
+            run_data_command(parsed)
+        elif parsed.step == "run":
             _run(parsed, command)
         else:
             _step(parsed, command)
@@ -67,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tbscreen-training", description=__doc__)
     commands = parser.add_subparsers(dest="step", required=True)
+    add_data_commands(commands)
     whole = commands.add_parser("run", help="do every step, from the data to the bundle")
     whole.add_argument("--out", type=Path, default=Path("runs"), help="folder of runs (./runs)")
     whole.add_argument("--name", help="of the run's folder (default: the time)")
@@ -74,10 +86,10 @@ def _parser() -> argparse.ArgumentParser:
         "--resume", action="store_true", help="continue the named or latest run with its own flags"
     )
     flags.add_data_sources(whole)
+    flags.add_folds(whole)
     for section in ("data", "augmentation", "fit", "fine_tune"):
         flags.add_section(whole, section)
-    for names in _FIELDS_OF_STEP.values():
-        flags.add_fields(whole, *names)
+    flags.add_fields(whole, *dict.fromkeys(chain.from_iterable(_FIELDS_OF_STEP.values())))
     _add_publishing(whole)
     for step, text in _STEPS.items():
         one = commands.add_parser(step, help=text)
@@ -89,6 +101,16 @@ def _parser() -> argparse.ArgumentParser:
         flags.add_fields(one, *_FIELDS_OF_STEP.get(step, ()))
         if step == "publish":
             _add_publishing(one)
+        if step == "folds":
+            flags.add_folds(one)
+        if step == "log":
+            one.add_argument("--note", required=True, help="what the run was to find out, and did")
+            one.add_argument(
+                "--table",
+                type=Path,
+                default=Path("docs/experiments.csv"),
+                help="the experiment log (./docs/experiments.csv); its plot stands beside it",
+            )
         if step == "compare-augmentations":
             one.add_argument("--views", type=int, default=2, help="variants of each image")
     return parser
@@ -103,6 +125,18 @@ def _add_publishing(parser: argparse.ArgumentParser) -> None:
         required=models_dir is None,
         help="the models volume (default: TBSCREEN_MODELS_DIR)",
     )
+    parser.add_argument(
+        "--force",
+        metavar="REASON",
+        type=_reason,
+        help="publish it even if it fails the release gate; the manifest keeps the reason",
+    )
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("say why")
+    return text.strip()
 
 
 def _run(parsed: argparse.Namespace, command: str) -> None:
@@ -115,7 +149,7 @@ def _run(parsed: argparse.Namespace, command: str) -> None:
     else:
         root = parsed.out / (parsed.name or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
         run = _start(root, parsed, command)
-    steps.finish(run, parsed.models_dir)
+    steps.finish(run, parsed.models_dir, parsed.force)
 
 
 def _run_to_resume(out: Path, name: str | None) -> Path:
@@ -148,10 +182,13 @@ def _step(parsed: argparse.Namespace, command: str) -> None:
         steps.split(_start(parsed.run, parsed, command))
         return
     before = RunConfig.load(parsed.run)
+    if parsed.step == "log":
+        steps.log(RunDirectory(parsed.run, before), parsed.table, parsed.note)
+        return
     config = flags.configure(parsed, before, command=command)
     run = RunDirectory(parsed.run, config)
     if parsed.step == "publish":
-        steps.publish(run, parsed.models_dir)
+        steps.publish(run, parsed.models_dir, parsed.force)
     elif parsed.step == "compare-augmentations":
         steps.compare_augmentations(run, parsed.views)
     else:

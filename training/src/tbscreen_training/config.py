@@ -1,15 +1,16 @@
 """A run's configuration: everything that decides its outcome, stored in config.json."""
 
+import math
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from tbscreen_shared.contracts import Frozen
 from tbscreen_training.errors import TrainingError
 from tbscreen_training.files import write_atomically
 
-INPUT_PX: Final = 299
+INPUT_PX: Final = 384
 """Side of the network's square input, pixels."""
 
 MAPS_PX: Final = 8
@@ -17,11 +18,32 @@ MAPS_PX: Final = 8
 
 SPLITS: Final = ("train", "validation", "test")
 
+LEFT_OUT: Final = "left_out"
+"""The split of the sources that a run leaves out: neither trained on nor chosen by."""
+
 CONFIG_FILE: Final = "config.json"
 
 Quantisation = Literal["dynamic", "float16", "float32", "int8"]
 CalibrationMethod = Literal["platt", "temperature", "identity"]
+DataFormat = Literal["auto", "folders", "manifest", "nlm", "tbx11k"]
+Balance = Literal["none", "class", "source"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+def _parse_band(value: Any) -> Any:
+    """Takes LOW,HIGH as text, and null, which older runs have for none."""
+    if value is None or value in ("auto", "none"):
+        return value or "none"
+    try:
+        low, high = map(float, value.split(",") if isinstance(value, str) else value)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not 0.0 <= low < high <= 1.0:
+        raise ValueError("auto, none, or LOW,HIGH with 0 <= LOW < HIGH <= 1")
+    return low, high
+
+
+BandRule = Annotated[Literal["auto", "none"] | tuple[float, float], BeforeValidator(_parse_band)]
 
 
 class DataConfig(Frozen):
@@ -31,7 +53,16 @@ class DataConfig(Frozen):
     classes: dict[str, tuple[str, ...]] = Field(
         default={}, description="model class -> labels in the data; empty: each label is a class"
     )
+    format: DataFormat = Field(
+        default="auto", description="folders, manifest, nlm or tbx11k; auto: recognised"
+    )
     positive: str | None = Field(default=None, description="None: the class named like TB")
+    leave_out: tuple[str, ...] = Field(
+        default=(), description="sources that are neither trained on nor chosen by"
+    )
+    near_duplicates: bool = Field(
+        default=True, description="repeats of a film are found and kept on one side of a split"
+    )
     validation: float = Field(default=0.15, gt=0.0, lt=0.5)
     test: float = Field(default=0.15, gt=0.0, lt=0.5)
     skip_unreadable: bool = False
@@ -51,20 +82,48 @@ class Augmentation(Frozen):
     brightness: float = Field(default=0.2, ge=0.0, le=0.9, description="factor within 1 ± this")
     horizontal_flip: bool = True
     vertical_flip: bool = False
+    gamma: float = Field(default=0.8, ge=0.0, le=2.0, description="exponent within 2 to the ± this")
+    contrast: float = Field(default=0.4, ge=0.0, le=0.9, description="about the mean, 1 ± this")
+    resolution: float = Field(
+        default=0.6, ge=0.0, le=0.9, description="share of the side lost and scaled back"
+    )
+    blur_px: float = Field(default=1.5, ge=0.0, le=5.0, description="Gaussian, or as much sharper")
+    noise: float = Field(default=10.0, ge=0.0, le=50.0, description="standard deviation, levels")
+    jpeg: float = Field(default=65.0, ge=0.0, le=90.0, description="quality lost, from 95")
+    border: float = Field(default=0.08, ge=0.0, le=0.3, description="share of a side filled")
 
 
 class FitConfig(Frozen):
     """The head's training over the frozen network."""
 
     weights: str = Field(default="imagenet", description="imagenet, none, or a .weights.h5 file")
-    epochs: int = Field(default=40, ge=1)
-    patience: int = Field(default=8, ge=1, description="epochs without a better validation loss")
+    epochs: int = Field(default=30, ge=1)
+    patience: int = Field(
+        default=0,
+        ge=0,
+        description="stop after so many epochs without a better validation loss and take the best; "
+        "0: the rate decays over all epochs, and the last one is taken",
+    )
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0.0)
-    dropout: Fraction = 0.3
-    class_weights: bool = True
+    dropout: Fraction = 0.5
+    balance: Balance = Field(
+        default="source", description="how images are drawn: none, class, source (and class)"
+    )
+    both_class_share: Fraction = Field(
+        default=0.5, description="of the draws, to sources with every class; for --balance source"
+    )
+    blanked_share: Fraction = Field(
+        default=0.15, description="of each batch: lungs blanked, to be told nothing of"
+    )
+    top_block: str = Field(
+        default="mixed5",
+        pattern=r"^mixed([5-9]|10)$",
+        description="last block of InceptionV3 that is used, mixed5 to mixed10",
+    )
+    lung_field: bool = Field(default=True, description="reduce radiographs to their lungs")
     cache_features: int = Field(
-        default=6, ge=0, description="stored variants of each image; 0: the whole network each time"
+        default=1, ge=0, description="stored variants of each image; 0: the whole network each time"
     )
 
 
@@ -72,12 +131,11 @@ class FineTuneConfig(Frozen):
     """The training of the network's upper blocks together with the head."""
 
     from_block: str = Field(
-        default="mixed8",
+        default="none",
         pattern=r"^(none|mixed([1-9]|10))$",
         description="lowest of the blocks to train, mixed1 to mixed10; none: no fine-tuning",
     )
     epochs: int = Field(default=10, ge=1)
-    patience: int = Field(default=10, ge=1)
     learning_rate: float = Field(default=1e-4, gt=0.0, description="at first; falls to 0")
 
     @property
@@ -98,9 +156,31 @@ class RunConfig(Frozen):
     fine_tune: FineTuneConfig = FineTuneConfig()
     quantisation: Quantisation = "dynamic"
     calibration: CalibrationMethod = "platt"
-    indeterminate_band: tuple[float, float] | None = None
+    indeterminate_band: BandRule = Field(
+        default="auto", description="auto: from triage to confirm; none; or LOW,HIGH"
+    )
+    folds: dict[str, tuple[str, ...]] = Field(
+        default={}, description="sources to leave out, by the name of the training without them"
+    )
+    drawings: int = Field(
+        default=60, ge=5, description="of each kind of what is no radiograph, for the input check"
+    )
+    not_radiographs: Path | None = Field(
+        default=None,
+        description="pictures that are no chest radiographs, a folder in it for each origin",
+    )
+    show_source: tuple[str, ...] = Field(
+        default=(), description="source whose radiographs the report may show; may be repeated"
+    )
     provenance: str = "Origin and licence of data and starting weights were not stated."
     command: str = Field(default="", description="the command that made the run, without paths")
+
+    @model_validator(mode="after")
+    def _trains_blocks_that_exist(self) -> "RunConfig":
+        top, lowest = self.fit.top_block, self.fine_tune.from_block
+        if lowest != "none" and int(lowest.removeprefix("mixed")) > int(top.removeprefix("mixed")):
+            raise ValueError(f"the network ends at {top}: {lowest} can not be fine-tuned")
+        return self
 
     def save(self, run: Path) -> None:
         """Writes config.json into the run directory."""

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -10,37 +10,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tbscreen_shared.bundle.store import sha256_of
-from tbscreen_training.config import SPLITS, DataConfig
+from tbscreen_training.config import DataConfig
 from tbscreen_training.errors import TrainingError
-from tbscreen_training.files import read_csv
+from tbscreen_training.sample import Sample
+from tbscreen_training.sources import read_samples
 
-_SUFFIXES: Final = frozenset(("", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom"))
+__all__ = ["Dataset", "Sample", "load_dataset"]
+
 _LIKE_TB: Final = re.compile(r"\b(tb|tuberculosis)\b", re.IGNORECASE)
-_MANIFEST: Final = "manifest.csv"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One labelled radiograph.
-
-    Attributes:
-        path: the file.
-        name: how tables and reports call it: the data set's name and the path inside it.
-        source: where it comes from (hospital, device, publication).
-        label: the model's class.
-        group: what must stay on one side of a split (a patient); empty where unknown.
-        split: train, validation or test; empty where not yet decided.
-        sha256: of the file, hexadecimal.
-    """
-
-    path: Path
-    name: str
-    source: str
-    label: str
-    group: str
-    split: str
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -68,12 +45,16 @@ class Dataset:
         return np.array([self.labels.index(sample.label) for sample in samples], dtype=np.int64)
 
     def of_split(self, split: str) -> list[Sample]:
-        """Returns the samples of train, validation or test."""
+        """Returns the samples of train, validation, test or left_out."""
         return [sample for sample in self.samples if sample.split == split]
+
+    def rows_of(self, split: str) -> NDArray[np.int64]:
+        """Returns the places of a split's samples among all."""
+        return np.flatnonzero([sample.split == split for sample in self.samples])
 
 
 def load_dataset(config: DataConfig) -> Dataset:
-    """Lists every sample of the configured folders and manifests.
+    """Lists every sample of the configured data sets, with the labels mapped to classes.
 
     Raises:
         TrainingError: a path or column is missing, a class is empty or there is only one, a label
@@ -83,7 +64,7 @@ def load_dataset(config: DataConfig) -> Dataset:
     found = [
         sample
         for root, name in zip(config.roots, names, strict=True)
-        for sample in _read_root(root, name)
+        for sample in read_samples(root, name, config.format)
     ]
     classes = config.classes or {label: (label,) for label in sorted({s.label for s in found})}
     samples = _map_labels(found, classes)
@@ -109,58 +90,6 @@ def _root_names(roots: Sequence[Path]) -> list[str]:
         seen[base] += 1
         names.append(base if seen[base] == 1 else f"{base}-{seen[base]}")
     return names
-
-
-def _read_root(root: Path, name: str) -> Iterator[Sample]:
-    if root.is_file():
-        return _read_manifest(root, name)
-    if (root / _MANIFEST).is_file():
-        return _read_manifest(root / _MANIFEST, name)
-    if root.is_dir():
-        return _read_folders(root, name)
-    raise TrainingError(f"{root}: no such folder or manifest")
-
-
-def _read_folders(root: Path, name: str) -> Iterator[Sample]:
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not folders:
-        raise TrainingError(f"{root} holds neither a folder for each class nor a {_MANIFEST}")
-    for folder in folders:
-        files = sorted(
-            p
-            for p in folder.rglob("*")
-            if p.is_file() and not p.name.startswith(".") and p.suffix.lower() in _SUFFIXES
-        )
-        if not files:
-            raise TrainingError(f"the class {folder.name!r} is empty: {folder} holds no image")
-        for path in files:
-            inner = path.relative_to(root).as_posix()
-            yield Sample(path, f"{name}/{inner}", name, folder.name, "", "", sha256_of(path))
-
-
-def _read_manifest(manifest: Path, name: str) -> Iterator[Sample]:
-    rows = read_csv(manifest)
-    if not rows:
-        raise TrainingError(f"{manifest} lists no image")
-    for column in ("file", "label"):
-        if column not in rows[0]:
-            raise TrainingError(f"{manifest} has no column {column!r}")
-    for line, row in enumerate(rows, start=2):
-        path = manifest.parent / row["file"]
-        if not path.is_file():
-            raise TrainingError(f"{manifest}, line {line}: there is no file {row['file']}")
-        split = row.get("split") or ""
-        if split not in ("", *SPLITS):
-            raise TrainingError(f"{manifest}, line {line}: split {split!r} is none of {SPLITS}")
-        yield Sample(
-            path=path,
-            name=f"{name}/{row['file']}",
-            source=row.get("source") or name,
-            label=row["label"],
-            group=row.get("group") or "",
-            split=split,
-            sha256=sha256_of(path),
-        )
 
 
 def _map_labels(found: list[Sample], classes: dict[str, tuple[str, ...]]) -> list[Sample]:

@@ -1,6 +1,5 @@
-"""The step `evaluate`: from the fitted model to the table, and from the table to the report."""
+"""The step `evaluate`: from the fitted model to the tables, and from the tables to the report."""
 
-import json
 import logging
 from collections import defaultdict
 from typing import Any, Final
@@ -15,33 +14,55 @@ from tbscreen_training.calibrate import (
     fit_calibration,
     measure_point,
 )
-from tbscreen_training.figures import auc_with_interval, figures_by_source, figures_of
-from tbscreen_training.files import read_csv, write_atomically
-from tbscreen_training.plots import draw_plots
-from tbscreen_training.predictions import Predictions
+from tbscreen_training.config import LEFT_OUT, CalibrationMethod
+from tbscreen_training.control_figures import ControlFigures, measure_controls
+from tbscreen_training.curves import NetBenefit, net_benefits
+from tbscreen_training.delong import Difference, auc_difference, auc_interval
+from tbscreen_training.figures import figures_by_source, figures_of
+from tbscreen_training.files import write_atomically
+from tbscreen_training.left_out import Fold, FoldRecord, LeftOut, measure_left_out
+from tbscreen_training.localisation import Localisation, measure_localisation
+from tbscreen_training.predictions import PLAIN, Predictions
 from tbscreen_training.report import write_report
 from tbscreen_training.run_directory import RunDirectory
-from tbscreen_training.served import ServedModel
+from tbscreen_training.scoring import SCORED_SPLITS, score
+from tbscreen_training.tables import Tables
 
 _log = logging.getLogger(__name__)
 
-SCORED_SPLITS: Final = ("validation", "test")
-_BATCH: Final = 32
-_IDENTITY: Final = Calibration(method="identity", scale=1.0)
+METRICS: Final = "metrics.json"
+THIS_MODEL: Final = "this model"
+
+
+class ExportFigures(Frozen):
+    """The exported model beside the network it was made of, on the test split.
+
+    `auc_difference` is exported - Keras, with DeLong's paired interval.
+    """
+
+    auc: float
+    keras_auc: float
+    auc_difference: Difference
+    largest_logit_difference: float
 
 
 class Evaluation(Frozen):
     """report/metrics.json.
 
-    `splits` has the figures of each split, `both_class_sources` the same on those sources alone
-    whose score can not be won by telling sources apart, `by_source` the test split's by source.
+    `leave_one_source_out` is what to quote first. `splits` has the figures of each split,
+    `both_class_sources` the same on those sources alone whose score can not be won by telling
+    sources apart, `by_source` the test split's by source. None stands for what was not measured.
     """
 
     scored_by: str
+    seed: int
     classes: tuple[str, ...]
     positive: str
+    leave_one_source_out: LeftOut | None
+    controls: ControlFigures
     calibration: Calibration
     chosen_on: str
+    default_operating_point: str
     operating_points: list[OperatingPoint]
     operating_points_on_test: list[OperatingPoint]
     splits: dict[str, dict[str, Any]]
@@ -49,49 +70,55 @@ class Evaluation(Frozen):
     both_class_sources: dict[str, dict[str, Any]]
     by_source: dict[str, dict[str, Any]]
     confounded_sources: dict[str, str]
-    export: dict[str, Any]
+    net_benefit: list[NetBenefit]
+    localisation: Localisation | None
+    export: ExportFigures
+    export_variants: list[dict[str, str]]
+    input_check: Any
+    images: dict[str, dict[str, dict[str, int]]]
     training_epochs: dict[str, int]
 
 
 def evaluate(run: RunDirectory) -> Evaluation:
-    """Scores validation and test, and writes predictions.csv and the report.
-
-    The exported model is scored where there is one, since it is what will be served; else Keras.
+    """Scores what was not trained on in every view, and writes the tables and the report.
 
     Raises:
         TrainingError: nothing is fitted.
     """
-    scored_by, predictions = _score(run)
-    calibration = fit_calibration(_rows_to_calibrate_on(predictions)[1], run.config.calibration)
-    predictions = predictions.calibrated(calibration)
-    predictions.save(run.predictions)
-    evaluation = measure(
-        predictions,
-        calibration,
-        scored_by=scored_by,
-        seed=run.config.seed,
-        epochs=_epochs(run),
-    )
+    score(run)
+    return rewrite_report(run)
+
+
+def rewrite_report(run: RunDirectory) -> Evaluation:
+    """Calibrates and writes the report from the run's tables alone, without the model.
+
+    Raises:
+        TrainingError: the run was never evaluated.
+    """
+    config, tables = run.config, Tables.load(run)
+    tables, evaluation = measure(tables, config.calibration, seed=config.seed)
+    tables.predictions.save(run.predictions)
     run.report.mkdir(exist_ok=True)
-    write_atomically(
-        run.report / "metrics.json", (evaluation.model_dump_json(indent=2) + "\n").encode()
-    )
-    draw_plots(run.report, predictions, evaluation.operating_points, read_csv(run.history))
-    write_report(run.report, evaluation)
+    for old in run.report.iterdir():
+        old.unlink()
+    write_atomically(run.report / METRICS, (evaluation.model_dump_json(indent=2) + "\n").encode())
+    write_report(run, evaluation, tables)
     test = evaluation.splits["test"]
-    _log.info("test: AUC %.4f, accuracy %.3f", test["auc"]["value"], test["accuracy"])
+    _log.info("test: AUC %.4f, accuracy %.3f", test["auc"]["value"], test["accuracy"]["value"])
+    if evaluation.leave_one_source_out is not None:
+        for name, spread in evaluation.leave_one_source_out.over_folds.items():
+            _log.info("sources left out, %s: %.4f", name, spread.mean)
     return evaluation
 
 
 def measure(
-    predictions: Predictions,
-    calibration: Calibration,
-    *,
-    scored_by: str,
-    seed: int,
-    epochs: dict[str, int],
-) -> Evaluation:
-    """Computes every figure of the report from the table of predictions."""
+    tables: Tables, calibration_method: CalibrationMethod, *, seed: int
+) -> tuple[Tables, Evaluation]:
+    """Computes every figure of the report; returns the calibrated tables beside them."""
+    uncalibrated = tables.predictions.of_view(PLAIN).uncalibrated()
+    calibration = fit_calibration(_rows_to_calibrate_on(uncalibrated)[1], calibration_method)
+    tables = tables.calibrated(calibration)
+    predictions = tables.predictions.of_view(PLAIN)
     chosen_on, rows = _rows_to_calibrate_on(predictions)
     points = choose_operating_points(rows, measured_on=chosen_on)
     threshold = next(point.threshold for point in points if point.name == DEFAULT_POINT)
@@ -100,12 +127,24 @@ def measure(
     within = {split: rows.of_sources(sources) for split, rows in splits.items()} if sources else {}
     where = f"test split, sources with both classes ({', '.join(sources)})"
     on_test, measured_on = (within["test"], where) if sources else (splits["test"], "test split")
-    return Evaluation(
-        scored_by=scored_by,
+    called = predictions.files[predictions.scores >= threshold]
+    return tables, Evaluation(
+        scored_by=tables.scored_by,
+        seed=seed,
         classes=predictions.classes,
         positive=predictions.positive,
+        leave_one_source_out=measure_left_out([*_own_fold(tables, seed), *tables.folds], seed=seed),
+        controls=measure_controls(
+            tables.predictions,
+            sources,
+            folds=tables.folds,
+            histogram=tables.histogram,
+            guesses=tables.source_guesses,
+            seed=seed,
+        ),
         calibration=calibration,
         chosen_on=chosen_on,
+        default_operating_point=DEFAULT_POINT,
         operating_points=points,
         operating_points_on_test=[
             measure_point(on_test, point.name, point.threshold, measured_on=measured_on)
@@ -116,11 +155,34 @@ def measure(
         both_class_sources={
             name: figures_of(rows, threshold, seed=seed) for name, rows in within.items()
         },
-        by_source=figures_by_source(splits["test"], threshold, seed=seed),
-        confounded_sources=_confounded(predictions),
-        export=_compare_with_keras(splits["test"], seed=seed),
-        training_epochs=epochs,
+        by_source=figures_by_source(splits["test"], points, seed=seed),
+        confounded_sources=_confounded(predictions.where(predictions.splits != LEFT_OUT)),
+        net_benefit=net_benefits(on_test, seed=seed),
+        localisation=measure_localisation(
+            tables.on_lung, tables.correlations, frozenset(called.tolist()), seed=seed
+        ),
+        export=_compare_with_keras(splits["test"]),
+        export_variants=list(tables.export_variants),
+        input_check=tables.input_check,
+        images=tables.images,
+        training_epochs=_epochs(tables),
     )
+
+
+def _own_fold(tables: Tables, seed: int) -> list[Fold]:
+    """The run itself as a fold, where it left sources out."""
+    rows = tables.predictions.of_split(LEFT_OUT)
+    if not len(rows):
+        return []
+    kept = tables.predictions.where(tables.predictions.splits != LEFT_OUT)
+    record = FoldRecord(
+        name=THIS_MODEL,
+        left_out=tuple(sorted(set(rows.sources.tolist()))),
+        trained_on=tuple(sorted(set(kept.sources.tolist()))),
+        seed=seed,
+        seconds=sum(float(row["seconds"]) for row in tables.history),
+    )
+    return [Fold(record, rows)]
 
 
 def _rows_to_calibrate_on(predictions: Predictions) -> tuple[str, Predictions]:
@@ -132,37 +194,6 @@ def _rows_to_calibrate_on(predictions: Predictions) -> tuple[str, Predictions]:
     return (
         f"validation split, sources with both classes ({', '.join(sources)})",
         rows.of_sources(sources),
-    )
-
-
-def _score(run: RunDirectory) -> tuple[str, Predictions]:
-    dataset, tensors = run.dataset(), run.tensors()
-    samples = [sample for split in SCORED_SPLITS for sample in dataset.of_split(split)]
-    network = run.trained_network().full
-    keras_logits = np.concatenate(
-        [
-            network.predict_on_batch(
-                np.stack([tensors.load(sample) for sample in samples[low : low + _BATCH]])
-            )
-            for low in range(0, len(samples), _BATCH)
-        ]
-    ).astype(np.float64)
-    scored_by, logits = "keras", keras_logits
-    if run.model.is_file():
-        scored_by = f"tflite {json.loads(run.export_record.read_bytes())['quantisation']}"
-        logits = ServedModel(run.model).logits(samples, tensors)
-
-    return scored_by, Predictions(
-        classes=dataset.labels,
-        positive=dataset.positive,
-        files=np.array([sample.name for sample in samples]),
-        sources=np.array([sample.source for sample in samples]),
-        groups=np.array([sample.group for sample in samples]),
-        labels=np.array([sample.label for sample in samples]),
-        splits=np.array([sample.split for sample in samples]),
-        logits=logits,
-        keras_logits=keras_logits,
-        probabilities=np.full((len(samples), len(dataset.labels)), np.nan),
     )
 
 
@@ -180,19 +211,19 @@ def _confounded(predictions: Predictions) -> dict[str, str]:
     }
 
 
-def _compare_with_keras(test: Predictions, *, seed: int) -> dict[str, Any]:
-    exported = auc_with_interval(test.calibrated(_IDENTITY), seed=seed).value
-    before = auc_with_interval(test.with_keras_logits().calibrated(_IDENTITY), seed=seed).value
-    return {
-        "auc": exported,
-        "keras_auc": before,
-        "auc_difference": exported - before,
-        "largest_logit_difference": float(np.abs(test.logits - test.keras_logits).max()),
-    }
+def _compare_with_keras(test: Predictions) -> ExportFigures:
+    truth, exported = test.is_positive, test.uncalibrated().scores
+    before = test.with_keras_logits().uncalibrated().scores
+    return ExportFigures(
+        auc=auc_interval(truth, exported).value,
+        keras_auc=auc_interval(truth, before).value,
+        auc_difference=auc_difference(truth, exported, before),
+        largest_logit_difference=float(np.abs(test.logits - test.keras_logits).max()),
+    )
 
 
-def _epochs(run: RunDirectory) -> dict[str, int]:
+def _epochs(tables: Tables) -> dict[str, int]:
     counted: dict[str, int] = defaultdict(int)
-    for row in read_csv(run.history):
+    for row in tables.history:
         counted[row["phase"]] += 1
     return dict(counted)

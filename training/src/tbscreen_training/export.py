@@ -1,8 +1,9 @@
-"""The step `export`: Keras to a TensorFlow Lite file whose second output is Grad-CAM.
+"""The step `export`: Keras to a TensorFlow Lite file that also gives Grad-CAM, lungs and features.
 
-With maps A (8 x 8 x 2048), g their mean, h = ReLU(W1' g + b1) and z = W2' h + b2, the gradient of
-a logit z_k with respect to A is the same at each position: W1 (1[h > 0] * w2_k) / 64. So Grad-CAM
-(Selvaraju et al. 2017) is ReLU of A weighted by it: exact, in the forward pass.
+With maps A (14 x 14 x 768), g their mean, h = ReLU(W1' g + b1) and z = W2' h + b2, the gradient of
+a logit z_k with respect to A is the same at each position: W1 (1[h > 0] * w2_k) / 196. So Grad-CAM
+(Selvaraju et al. 2017) is ReLU of A weighted by it: exact, in the forward pass. It is then placed
+where the lung field lies in the frame.
 """
 
 import json
@@ -21,11 +22,15 @@ from tbscreen_shared.bundle.store import sha256_of
 from tbscreen_training.config import INPUT_PX, MAPS_PX, Quantisation
 from tbscreen_training.errors import TrainingError
 from tbscreen_training.files import write_atomically
-from tbscreen_training.network import FEATURES, Network
+from tbscreen_training.lungs import PlaceInFrame
+from tbscreen_training.network import Network, to_base_input
 from tbscreen_training.run_directory import RunDirectory
 from tbscreen_training.served import (
+    FRAME_FEATURES_NAME,
     INPUT_NAME,
     LOGITS_NAME,
+    LUNG_FEATURES_NAME,
+    LUNGS_NAME,
     MAPS_NAME,
     ServedModel,
     refuse_foreign_operations,
@@ -73,8 +78,10 @@ def export_model(run: RunDirectory) -> None:
 def save_serving_function(network: Network, folder: Path) -> None:
     """Writes the network as a SavedModel whose signature is the served one.
 
-    It takes `radiograph`, uint8 (1, 299, 299, 1), and gives `logits`, float32 (1, K), and
-    `activation_maps`, float32 (1, K, 8, 8), ≥ 0.
+    It takes `radiograph`, uint8 (1, 384, 384, 1), and gives `logits`, float32 (1, K);
+    `activation_maps`, float32 (1, K, 8, 8), ≥ 0, over the frame; `lungs`, float32 (1, 32, 32), the
+    share of lung in each cell of the frame; `frame_features`, float32 (1, 192), of the lung finder;
+    `lung_features`, float32 (1, 256), the head's hidden layer.
 
     Raises:
         TrainingError: Keras runs on another backend than TensorFlow.
@@ -84,6 +91,7 @@ def save_serving_function(network: Network, folder: Path) -> None:
     import tensorflow as tf
 
     archive = keras.export.ExportArchive()
+    archive.track(network.reader)
     archive.track(network.base)
     archive.add_endpoint("serving_default", **_serving_endpoint(tf, network))
     archive.write_out(folder, verbose=False)
@@ -116,21 +124,32 @@ def convert(folder: Path, quantisation: Quantisation, representative: Tensors) -
 def _serving_endpoint(tf: Any, network: Network) -> dict[str, Any]:
     w1, b1 = (weight.numpy() for weight in network.head.get_layer("hidden").weights)
     w2, b2 = (weight.numpy() for weight in network.head.get_layer("logits").weights)
-    outputs = w2.shape[1]
-    cells = MAPS_PX * MAPS_PX
+    place = PlaceInFrame(MAPS_PX)
 
     def serve(radiograph: Any) -> dict[str, Any]:
-        grey = tf.cast(radiograph, tf.float32) / 127.5 - 1.0
-        maps = network.base(tf.concat([grey, grey, grey], axis=-1), training=False)
+        seen = network.reader(radiograph, training=False)
+        maps = network.base(to_base_input(seen["field"]), training=False)
         hidden = tf.nn.relu(tf.reduce_mean(maps, axis=(1, 2)) @ w1 + b1)
-        is_active = tf.cast(hidden > 0.0, tf.float32)
-        gradient = (is_active * w2.T) @ w1.T / cells
-        weighted = tf.reshape(maps, (cells, FEATURES)) @ tf.transpose(gradient)
-        cam = tf.reshape(tf.transpose(tf.nn.relu(weighted)), (1, outputs, MAPS_PX, MAPS_PX))
-        return {LOGITS_NAME: hidden @ w2 + b2, MAPS_NAME: cam}
+        cam = class_activation(tf, maps, hidden, w1, w2)
+        return {
+            LOGITS_NAME: hidden @ w2 + b2,
+            MAPS_NAME: place(cam, seen["box"]),
+            LUNGS_NAME: tf.nn.avg_pool2d(seen["lungs"], 2, 2, "VALID")[..., 0],
+            FRAME_FEATURES_NAME: seen["features"],
+            LUNG_FEATURES_NAME: hidden,
+        }
 
     specification = tf.TensorSpec((1, INPUT_PX, INPUT_PX, 1), tf.uint8, name=INPUT_NAME)
     return {"fn": serve, "input_signature": [specification]}
+
+
+def class_activation(tf: Any, maps: Any, hidden: Any, w1: Any, w2: Any) -> Any:
+    """Returns Grad-CAM of each logit over the field: (1, K, m, m), ≥ 0, for one image's maps."""
+    side, outputs = maps.shape[1], w2.shape[1]
+    is_active = tf.cast(hidden > 0.0, tf.float32)
+    gradient = (is_active * w2.T) @ w1.T / side**2
+    weighted = tf.reshape(maps, (side**2, maps.shape[-1])) @ tf.transpose(gradient)
+    return tf.reshape(tf.transpose(tf.nn.relu(weighted)), (1, outputs, side, side))
 
 
 def _quantise(tf: Any, converter: Any, quantisation: Quantisation, representative: Tensors) -> None:

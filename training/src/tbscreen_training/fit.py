@@ -1,9 +1,8 @@
 """The steps `fit` and `fine-tune`: which part of the network sees which inputs."""
 
 import shutil
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,15 +15,17 @@ from tbscreen_training.config import RunConfig
 from tbscreen_training.dataset import Dataset, Sample
 from tbscreen_training.determinism import make_deterministic
 from tbscreen_training.errors import TrainingError
-from tbscreen_training.features import FeatureStore
+from tbscreen_training.features import Features, FeatureStore
 from tbscreen_training.files import read_csv, write_csv
-from tbscreen_training.network import Network
+from tbscreen_training.network import HIDDEN, Network
 from tbscreen_training.phase import EpochRow, PhasePlan, TrainingSet, ValidationSet, train_phase
 from tbscreen_training.run_directory import RunDirectory
-from tbscreen_training.views import CachedViews, ImageViews, Views
+from tbscreen_training.sampling import draw_shares
+from tbscreen_training.views import CachedViews, ImageViews
 
 HEAD: Final = "head"
 FINE_TUNE: Final = "fine-tune"
+_LEAST_SPREAD: Final = 1e-3
 
 
 def fit_head(run: RunDirectory) -> None:
@@ -40,27 +41,14 @@ def fit_head(run: RunDirectory) -> None:
     shutil.rmtree(run.checkpoints(FINE_TUNE), ignore_errors=True)
     config, dataset = run.config, run.dataset()
     network = run.new_network(weights=config.fit.weights)
-    network.freeze_up_to(None)
-    plan = PhasePlan(
-        name=HEAD,
-        epochs=config.fit.epochs,
-        patience=config.fit.patience,
-        batch_size=config.fit.batch_size,
-        learning_rate=config.fit.learning_rate,
-        seed=config.seed,
-    )
-    train, validation = dataset.of_split("train"), dataset.of_split("validation")
-    views: Views
+    folder = run.checkpoints(HEAD)
     if config.fit.cache_features:
-        store = _feature_store(run, network)
-        stored = store.pooled(train, config.augmentation, config.fit.cache_features)
-        views = CachedViews(stored, config.seed)
-        # Compiled itself, the head would take its optimizer's state into the network's weights.
-        model = keras.Model(network.head.input, network.head.output)
-        inputs: NDArray[Any] = np.asarray(store.pooled(validation, None)[0], np.float32)
+        store = feature_store(run, network)
+        rows = train_head(network, config, dataset, store, folder)
     else:
-        views, model, inputs = _end_to_end(run, network, train, validation)
-    _train(run, plan, dataset, model, views, inputs)
+        network.freeze_up_to(None)
+        rows = _train_on_images(run, head_plan(config), network, folder)
+    _write_history(run.history, HEAD, rows)
     network.save(run.head_weights)
 
 
@@ -74,85 +62,196 @@ def fine_tune(run: RunDirectory) -> None:
     run.forget_evaluation()
     run.fine_tuned_weights.unlink(missing_ok=True)
     config, dataset = run.config, run.dataset()
-    boundary = config.fine_tune.boundary
-    if boundary is None:
+    if config.fine_tune.boundary is None:
         raise TrainingError(
             "which blocks shall be trained? Name the lowest: --fine-tune-from-block"
         )
     network = run.trained_network()
+    folder = run.checkpoints(FINE_TUNE)
+    if config.fit.cache_features:
+        store = feature_store(run, network)
+        rows = train_upper_blocks(network, config, dataset, store, folder)
+    else:
+        network.freeze_up_to(config.fine_tune.boundary)
+        rows = _train_on_images(run, fine_tune_plan(config), network, folder)
+    _write_history(run.history, FINE_TUNE, rows)
+    network.save(run.fine_tuned_weights)
+
+
+def train_head(
+    network: Network, config: RunConfig, dataset: Dataset, store: FeatureStore, folder: Path
+) -> list[EpochRow]:
+    """Trains the head on stored features of the train split; chooses by the validation split.
+
+    Args:
+        network: is left with the fitted head.
+        config: of the run.
+        dataset: divided, with the very samples of the store in their order.
+        store: of features.
+        folder: of checkpoints.
+    """
+    network.freeze_up_to(None)
+    plain = store.pooled("plain")[0]
+    views = [plain, *store.pooled("augmented", config.fit.cache_features)]
+    blanked = store.pooled("blanked-augmented") if config.fit.blanked_share else []
+    scaling = _Scaling.of(np.stack([view[dataset.rows_of("train")] for view in views]))
+    # Compiled itself, the head would take its optimizer's state into the network's weights.
+    model = keras.Model(network.head.input, network.head.output)
+    features = (
+        [scaling.apply(view) for view in views],
+        [scaling.apply(view) for view in blanked],
+        scaling.apply(plain),
+    )
+    rows = _train_on_features(model, head_plan(config), config, dataset, features, folder)
+    scaling.fold_into(network.head.get_layer(HIDDEN))
+    return rows
+
+
+def train_upper_blocks(
+    network: Network, config: RunConfig, dataset: Dataset, store: FeatureStore, folder: Path
+) -> list[EpochRow]:
+    """Trains the blocks above the boundary and the head on stored maps; arguments as above."""
+    boundary = config.fine_tune.boundary
+    if boundary is None:
+        raise ValueError("no block is to be trained")
     network.freeze_up_to(boundary)
-    plan = PhasePlan(
+    views = store.maps("augmented", config.fit.cache_features)
+    blanked = store.maps("blanked-augmented") if config.fit.blanked_share else []
+    return _train_on_features(
+        network.tail(boundary),
+        fine_tune_plan(config),
+        config,
+        dataset,
+        (views, blanked, store.maps("plain")[0]),
+        folder,
+    )
+
+
+@dataclass(frozen=True)
+class _Scaling:
+    """Features to mean 0 and spread 1 for training, taken into the hidden layer's weights after.
+
+    Pooled features differ in spread a hundredfold; Adam hardly moves the narrow ones.
+    """
+
+    mean: NDArray[np.float32]
+    spread: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, features: NDArray[np.float16]) -> "_Scaling":
+        """Measures features (views, n, C)."""
+        wide = features.astype(np.float32)
+        return cls(wide.mean(axis=(0, 1)), wide.std(axis=(0, 1)) + _LEAST_SPREAD)
+
+    def apply(self, features: Features) -> NDArray[np.float32]:
+        scaled: NDArray[np.float32] = (features.astype(np.float32) - self.mean) / self.spread
+        return scaled
+
+    def fold_into(self, hidden: Any) -> None:
+        kernel, bias = (np.asarray(weight) for weight in hidden.get_weights())
+        scaled = kernel / self.spread[:, np.newaxis]
+        hidden.set_weights([scaled, bias - self.mean @ scaled])
+
+
+def feature_store(run: RunDirectory, network: Network) -> FeatureStore:
+    """Returns the run's features of all its samples, those of every split."""
+    # The trunk below the boundary never changes, so the fine-tuned network's is the starting one.
+    config, weights = run.config, run.config.fit.weights
+    named = sha256_of(Path(weights)) if Path(weights).is_file() else weights
+    return FeatureStore(
+        run.features,
+        run.dataset().samples,
+        network,
+        boundary=config.fine_tune.boundary,
+        weights=f"{named} {config.fit.top_block} lung_field={config.fit.lung_field}",
+        tensors=run.tensors(),
+        strengths=config.augmentation,
+        seed=config.seed,
+    )
+
+
+def head_plan(config: RunConfig) -> PhasePlan:
+    """Returns how the head is trained."""
+    return PhasePlan(
+        name=HEAD,
+        epochs=config.fit.epochs,
+        patience=config.fit.patience,
+        batch_size=config.fit.batch_size,
+        learning_rate=config.fit.learning_rate,
+        seed=config.seed,
+        decays=config.fit.patience == 0,
+    )
+
+
+def fine_tune_plan(config: RunConfig) -> PhasePlan:
+    """Returns how the upper blocks are trained."""
+    return PhasePlan(
         name=FINE_TUNE,
         epochs=config.fine_tune.epochs,
-        patience=config.fine_tune.patience,
+        patience=config.fine_tune.epochs,
         batch_size=config.fit.batch_size,
         learning_rate=config.fine_tune.learning_rate,
         seed=config.seed,
         decays=True,
     )
-    train, validation = dataset.of_split("train"), dataset.of_split("validation")
-    views: Views
-    if config.fit.cache_features:
-        store = _feature_store(run, network)
-        stored = store.maps(train, config.augmentation, config.fit.cache_features)
-        views, model = CachedViews(stored, config.seed), network.tail(boundary)
-        inputs: NDArray[Any] = np.asarray(store.maps(validation, None)[0], np.float32)
-    else:
-        views, model, inputs = _end_to_end(run, network, train, validation)
-    _train(run, plan, dataset, model, views, inputs)
-    network.save(run.fine_tuned_weights)
 
 
-def _feature_store(run: RunDirectory, network: Network) -> FeatureStore:
-    # The trunk below the boundary never changes, so the fine-tuned network's is the starting one.
-    weights = run.config.fit.weights
-    return FeatureStore(
-        run.features,
-        network,
-        boundary=run.config.fine_tune.boundary,
-        weights=sha256_of(Path(weights)) if Path(weights).is_file() else weights,
-        tensors=run.tensors(),
-        seed=run.config.seed,
-    )
-
-
-def _end_to_end(
-    run: RunDirectory, network: Network, train: Sequence[Sample], validation: Sequence[Sample]
-) -> tuple[Views, Any, NDArray[np.uint8]]:
-    tensors, config = run.tensors(), run.config
-    views = ImageViews(train, tensors, config.augmentation, config.seed)
-    inputs = np.stack([tensors.load(sample) for sample in validation])
-    return views, keras.Model(network.full.input, network.full.output), inputs
-
-
-def _train(
-    run: RunDirectory,
-    plan: PhasePlan,
-    dataset: Dataset,
+def _train_on_features(
     model: Any,
-    views: Views,
-    inputs: NDArray[Any],
-) -> None:
+    plan: PhasePlan,
+    config: RunConfig,
+    dataset: Dataset,
+    features: tuple[Sequence[NDArray[Any]], Sequence[NDArray[Any]], NDArray[Any]],
+    folder: Path,
+) -> list[EpochRow]:
+    views, blanked, plain = features
+    rows = {split: dataset.rows_of(split) for split in ("train", "validation")}
+    training = _training_set(
+        config,
+        dataset,
+        CachedViews(views, rows["train"], config.seed),
+        CachedViews(blanked, rows["train"], config.seed) if blanked else None,
+    )
+    validation = np.asarray(plain[rows["validation"]], np.float32)
+    return train_phase(model, plan, training, _validation_set(dataset, validation), folder)
+
+
+def _train_on_images(
+    run: RunDirectory, plan: PhasePlan, network: Network, folder: Path
+) -> list[EpochRow]:
+    tensors, config, dataset = run.tensors(), run.config, run.dataset()
     train = dataset.of_split("train")
-    rows = train_phase(
-        model,
-        plan,
-        TrainingSet(views, dataset.targets(train), _weights(train, run.config)),
-        ValidationSet(
-            inputs, dataset.targets(dataset.of_split("validation")), dataset.positive_index
-        ),
-        run.checkpoints(plan.name),
+
+    def views(*, blanked: bool) -> ImageViews:
+        return ImageViews(train, tensors, config.augmentation, config.seed, blanked=blanked)
+
+    training = _training_set(
+        config,
+        dataset,
+        views(blanked=False),
+        views(blanked=True) if config.fit.blanked_share else None,
     )
-    _write_history(run.history, plan.name, rows)
+    inputs = np.stack([tensors.load(sample) for sample in dataset.of_split("validation")])
+    model = keras.Model(network.full.input, network.full.output)
+    return train_phase(model, plan, training, _validation_set(dataset, inputs), folder)
 
 
-def _weights(train: Sequence[Sample], config: RunConfig) -> NDArray[np.float32]:
-    if not config.fit.class_weights:
-        return np.ones(len(train), np.float32)
-    counts = Counter(sample.label for sample in train)
-    return np.array(
-        [len(train) / (len(counts) * counts[sample.label]) for sample in train], np.float32
+def _training_set(
+    config: RunConfig, dataset: Dataset, views: Any, blanked: Any | None
+) -> TrainingSet:
+    train: list[Sample] = dataset.of_split("train")
+    return TrainingSet(
+        views=views,
+        targets=dataset.targets(train),
+        shares=draw_shares(train, config.fit.balance, both_class_share=config.fit.both_class_share),
+        blanked=blanked,
+        blanked_share=config.fit.blanked_share,
     )
+
+
+def _validation_set(dataset: Dataset, inputs: NDArray[Any]) -> ValidationSet:
+    targets = dataset.targets(dataset.of_split("validation"))
+    return ValidationSet(inputs, targets, dataset.positive_index)
 
 
 def _write_history(path: Path, phase: str, rows: list[EpochRow]) -> None:

@@ -24,7 +24,7 @@ _SECTIONS: Final[dict[str, tuple[type[Frozen], str]]] = {
     "fit": (FitConfig, ""),
     "fine_tune": (FineTuneConfig, "fine-tune-"),
 }
-_OWN_SYNTAX: Final = ("roots", "classes")
+_OWN_SYNTAX: Final = ("roots", "classes", "leave_out", "folds")
 _SEPARATOR: Final = "."
 
 
@@ -44,15 +44,15 @@ def add_fields(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def add_data_sources(parser: argparse.ArgumentParser) -> None:
-    """Adds --data and --class, which may be repeated."""
+    """Adds --data, --class and --leave-out, which may be repeated."""
     parser.add_argument(
         "--data",
         action="append",
         metavar="PATH",
         dest=f"data{_SEPARATOR}roots",
         default=argparse.SUPPRESS,
-        help="a folder for each class, or a manifest.csv (file,label[,source,group,split]); "
-        "may be repeated",
+        help="a folder for each class, a manifest.csv (file,label[,source,group,split,mask]), or "
+        "NLM's sets (Shenzhen, Montgomery) or TBX11K as unpacked; may be repeated",
     )
     parser.add_argument(
         "--class",
@@ -62,6 +62,27 @@ def add_data_sources(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="a class of the model and the labels in the data that make it; may be repeated; "
         "without it each label is a class",
+    )
+    parser.add_argument(
+        "--leave-out",
+        action="append",
+        metavar="SOURCE",
+        dest=f"data{_SEPARATOR}leave_out",
+        default=argparse.SUPPRESS,
+        help="a source that is neither trained on nor chosen by; may be repeated",
+    )
+
+
+def add_folds(parser: argparse.ArgumentParser) -> None:
+    """Adds --fold, which may be repeated."""
+    parser.add_argument(
+        "--fold",
+        action="append",
+        metavar="NAME=SOURCE[,SOURCE…]",
+        dest="folds",
+        default=argparse.SUPPRESS,
+        help="sources to leave out of a training of its own, to be scored on; may be repeated; "
+        "without it each source with both the positive class and another is left out in turn",
     )
 
 
@@ -77,13 +98,15 @@ def configure(given: argparse.Namespace, base: RunConfig | None, *, command: str
         if separator and section in _SECTIONS:
             merged.setdefault(section, {})[field] = _parse(field, value)
         elif key in RunConfig.model_fields:
-            merged[key] = value
+            merged[key] = _parse(key, value)
     merged["command"] = " && ".join(part for part in (merged.get("command"), command) if part)
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:
         faults = (
             f"--{str(fault['loc'][-1]).replace('_', '-')}: {fault['msg']}"
+            if fault["loc"]
+            else fault["msg"]
             for fault in error.errors()
         )
         raise TrainingError("\n".join(faults)) from error
@@ -112,11 +135,11 @@ def _add(
             default=argparse.SUPPRESS,
             help=text,
         )
-    elif destination == "indeterminate_band":
+    elif field.annotation == tuple[str, ...]:
         parser.add_argument(
             flag,
-            nargs=2,
-            metavar=("LOW", "HIGH"),
+            action="append",
+            metavar="NAME",
             dest=destination,
             default=argparse.SUPPRESS,
             help=text,
@@ -130,15 +153,16 @@ def _add(
 def _parse(field: str, value: Any) -> Any:
     if field == "roots":
         return [Path(root).resolve() for root in value]
-    if field != "classes":
+    if field not in ("classes", "folds"):
         return value
-    classes: dict[str, tuple[str, ...]] = {}
+    named: dict[str, tuple[str, ...]] = {}
     for text in value:
-        name, _, labels = text.partition("=")
-        if not name or name in classes:
-            raise TrainingError(f"--class {text!r}: each class is named once")
-        classes[name] = tuple(labels.split(",")) if labels else (name,)
-    return classes
+        name, _, members = text.partition("=")
+        if not name or name in named:
+            flag = "--class" if field == "classes" else "--fold"
+            raise TrainingError(f"{flag} {text!r}: each name is given once")
+        named[name] = tuple(members.split(",")) if members else (name,)
+    return named
 
 
 def _without_path(argument: str) -> str:

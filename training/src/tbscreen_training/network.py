@@ -1,6 +1,7 @@
-"""The network: InceptionV3 without its top, global average pooling, and a small head.
+"""The network: lung field, InceptionV3 without its top, global average pooling, a small head.
 
-uint8 (n, 299, 299, 1) ─ scale to -1…1 ─ grey to 3 channels ─ InceptionV3 ─▶ maps (n, 8, 8, 2048)
+uint8 frame (n, 384, 384, 1) ─ lung finder, crop, standardise ─▶ field (n, 256, 256, 1) in -1…1
+    ─ grey to 3 channels ─ InceptionV3 up to its block mixed5 ─▶ maps (n, 14, 14, 768)
     ─ mean ─ Dense 256 ReLU ─ Dropout ─ Dense ─▶ logits (n, K)
 """
 
@@ -11,12 +12,14 @@ from typing import Any, Final
 
 import keras
 
-from tbscreen_training.config import INPUT_PX
 from tbscreen_training.errors import TrainingError
 from tbscreen_training.files import replacing
+from tbscreen_training.lungs import FIELD_PX, FRAME_PX, build_lung_reader
+
+HIDDEN: Final = "hidden"
+"""Name of the head's hidden layer."""
 
 HIDDEN_UNITS: Final = 256
-FEATURES: Final = 2048
 
 
 @dataclass(frozen=True)
@@ -24,28 +27,44 @@ class Network:
     """The network in the pieces that training and export need; all share their weights.
 
     Attributes:
-        base: InceptionV3, (n, 299, 299, 3) in -1…1 to maps (n, 8, 8, 2048).
-        head: pooled features (n, 2048) to logits (n, K).
+        reader: uint8 (n, 384, 384, 1) to a dictionary: `field` (n, 256, 256, 1), `box` (n, 4),
+            `lungs` (n, 64, 64, 1) and `features` (n, 192); never trained here.
+        base: InceptionV3 up to its top block, (n, 256, 256, 3) in -1…1 to maps (n, m, m, C).
+        head: pooled features (n, C) to logits (n, K).
     """
 
+    reader: Any
     base: Any
     head: Any
 
     @cached_property
     def full(self) -> Any:
-        """The whole network, uint8 (n, 299, 299, 1) to logits; never compiled."""
-        images = keras.Input((INPUT_PX, INPUT_PX, 1), dtype="uint8", name="radiograph")
-        maps = self.base(_to_base_input(images), training=False)
-        return keras.Model(images, self.head(_pool(maps)), name="network")
+        """The whole network, uint8 (n, 384, 384, 1) to logits; never compiled."""
+        frames = keras.Input((FRAME_PX, FRAME_PX, 1), dtype="uint8", name="radiograph")
+        maps = self.base(to_base_input(self.reader(frames)["field"]), training=False)
+        return keras.Model(frames, self.head(_pool(maps)), name="network")
+
+    @property
+    def features(self) -> int:
+        """How many pooled features there are, C."""
+        return int(self.base.output.shape[-1])
+
+    @cached_property
+    def pooled(self) -> Any:
+        """Everything below the head: uint8 (n, 384, 384, 1) to pooled features (n, C)."""
+        frames = keras.Input((FRAME_PX, FRAME_PX, 1), dtype="uint8", name="radiograph")
+        maps = self.base(to_base_input(self.reader(frames)["field"]), training=False)
+        return keras.Model(frames, _pool(maps))
 
     def trunk(self, boundary: str) -> Any:
-        """Everything up to the layer `boundary`: uint8 (n, 299, 299, 1) to its output."""
-        images = keras.Input((INPUT_PX, INPUT_PX, 1), dtype="uint8", name="radiograph")
+        """Everything up to the layer `boundary`: uint8 (n, 384, 384, 1) to its output."""
+        frames = keras.Input((FRAME_PX, FRAME_PX, 1), dtype="uint8", name="radiograph")
         lower = keras.Model(self.base.input, self.base.get_layer(boundary).output)
-        return keras.Model(images, lower(_to_base_input(images), training=False))
+        field = self.reader(frames)["field"]
+        return keras.Model(frames, lower(to_base_input(field), training=False))
 
     def upper(self, boundary: str) -> Any:
-        """Everything after the layer `boundary`, up to the pooled features (n, 2048)."""
+        """Everything after the layer `boundary`, up to the pooled features (n, C)."""
         blocks = self._blocks_after(boundary)
         maps = keras.Input(blocks.input.shape[1:])
         return keras.Model(maps, _pool(blocks(maps, training=False)))
@@ -62,6 +81,7 @@ class Network:
         the base is called with training=False does not hold once Keras trains the model around it
         (Keras 3 hands its own `training` down to every layer).
         """
+        self.reader.trainable = False
         self.base.trainable = False
         if boundary is not None:
             for layer in self._blocks_after(boundary).layers:
@@ -80,7 +100,15 @@ class Network:
         return keras.Model(self.base.get_layer(boundary).output, self.base.output)
 
 
-def build_network(*, classes: int, weights: str, dropout: float, seed: int) -> Network:
+def build_network(
+    *,
+    classes: int,
+    weights: str,
+    dropout: float,
+    seed: int,
+    top_block: str = "mixed5",
+    lung_field: bool = True,
+) -> Network:
     """Builds the network for `classes` classes: two share one logit, more have one each.
 
     Args:
@@ -89,21 +117,25 @@ def build_network(*, classes: int, weights: str, dropout: float, seed: int) -> N
             InceptionV3 without its top.
         dropout: between the head's layers.
         seed: of every initial weight that is not read from a file.
+        top_block: last block of InceptionV3 that is used, mixed5 to mixed10.
+        lung_field: reduce radiographs to their lungs; False keeps the whole frame.
 
     Raises:
         TrainingError: the weights can not be had, or do not fit.
     """
     keras.utils.set_random_seed(seed)
-    base = _build_base(weights)
-    features = keras.Input((FEATURES,), name="features")
-    hidden = keras.layers.Dense(HIDDEN_UNITS, activation="relu", name="hidden")(features)
+    whole = _build_base(weights)
+    base = keras.Model(whole.input, whole.get_layer(top_block).output, name="inception_v3")
+    features = keras.Input((base.output.shape[-1],), name="features")
+    hidden = keras.layers.Dense(HIDDEN_UNITS, activation="relu", name=HIDDEN)(features)
     kept = keras.layers.Dropout(dropout, seed=seed, name="dropout")(hidden)
     logits = keras.layers.Dense(1 if classes == 2 else classes, name="logits")(kept)
-    return Network(base, keras.Model(features, logits, name="head"))
+    head = keras.Model(features, logits, name="head")
+    return Network(build_lung_reader(crops=lung_field), base, head)
 
 
 def _build_base(weights: str) -> Any:
-    shape = (INPUT_PX, INPUT_PX, 3)
+    shape = (FIELD_PX, FIELD_PX, 3)
     application = keras.applications.InceptionV3
     if weights == "imagenet":
         try:
@@ -125,9 +157,9 @@ def _build_base(weights: str) -> Any:
     return base
 
 
-def _to_base_input(images: Any) -> Any:
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(images)
-    return keras.layers.Concatenate()([scaled, scaled, scaled])
+def to_base_input(field: Any) -> Any:
+    """Repeats the grey field (n, 256, 256, 1) into InceptionV3's three channels."""
+    return keras.layers.Concatenate()([field, field, field])
 
 
 def _pool(maps: Any) -> Any:

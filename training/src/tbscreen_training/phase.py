@@ -52,12 +52,17 @@ class TrainingSet:
     Attributes:
         views: gives the inputs.
         targets: place of each image's class among the labels (n,).
-        weights: of each image in the loss (n,).
+        shares: of the draws that fall to each image (n,); they sum to 1.
+        blanked: gives the inputs with the lungs blanked.
+        blanked_share: of each batch. Their target is every class alike: without lungs there is
+            nothing to tell, and a network that can tell all the same is pulled back.
     """
 
     views: Views
     targets: NDArray[np.int64]
-    weights: NDArray[np.float32]
+    shares: NDArray[np.float64]
+    blanked: Views | None = None
+    blanked_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,33 +98,65 @@ class _Progress:
 
     def is_over(self, plan: PhasePlan) -> bool:
         waited = len(self.rows) - self.best.epoch if self.best else 0
-        return len(self.rows) >= plan.epochs or waited >= plan.patience
+        stops_early = not plan.decays and waited >= plan.patience
+        return len(self.rows) >= plan.epochs or stops_early
 
 
 class _EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
-    def __init__(self, training: TrainingSet, plan: PhasePlan, epoch: int) -> None:
+    def __init__(self, training: TrainingSet, plan: PhasePlan, epoch: int, *, classes: int) -> None:
         # Threads overlap decoding with training; Keras keeps the batches' order.
         super().__init__(workers=2, max_queue_size=4)
         self._training = training
-        self._batch_size = plan.batch_size
         self._epoch = epoch
-        self._order = np.random.default_rng([plan.seed, epoch]).permutation(len(training.targets))
+        self._classes = classes
+        self._blanked = 0
+        if training.blanked is not None:
+            self._blanked = round(plan.batch_size * training.blanked_share)
+        self._size = plan.batch_size - self._blanked
+        rng = np.random.default_rng([plan.seed, epoch])
+        count = len(training.targets)
+        self._order = rng.choice(count, size=count, p=training.shares)
+        self._unlit = rng.choice(count, size=(len(self), self._blanked), p=training.shares)
 
     def __len__(self) -> int:
-        return math.ceil(len(self._order) / self._batch_size)
+        return math.ceil(len(self._order) / self._size)
 
-    def __getitem__(self, batch: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        low = batch * self._batch_size
-        indices = self._order[low : low + self._batch_size]
+    def __getitem__(self, batch: int) -> tuple[NDArray[Any], NDArray[Any]]:
         training = self._training
+        indices = self._order[batch * self._size : (batch + 1) * self._size]
         inputs = training.views.batch(indices, self._epoch)
-        return inputs, training.targets[indices], training.weights[indices]
+        targets = np.eye(max(self._classes, 2), dtype=np.float32)[training.targets[indices]]
+        if training.blanked is not None and self._blanked:
+            inputs = np.concatenate(
+                [inputs, training.blanked.batch(self._unlit[batch], self._epoch)]
+            )
+            nothing = np.full((self._blanked, targets.shape[1]), 1 / targets.shape[1], np.float32)
+            targets = np.concatenate([targets, nothing])
+        return inputs, targets[:, 1:] if self._classes == 1 else targets
+
+
+class _LabelledAccuracy(keras.metrics.Mean):  # type: ignore[misc]  # Keras has no types
+    """Share of hits among the images that have a class; blanked ones have none."""
+
+    def update_state(self, truth: Any, logits: Any, sample_weight: Any = None) -> None:
+        del sample_weight
+        ops = keras.ops
+        if truth.shape[-1] == 1:
+            hit = ops.equal(truth[:, 0] > 0.5, logits[:, 0] > 0.0)
+            has_class = ops.abs(truth[:, 0] - 0.5) > 0.25
+        else:
+            hit = ops.equal(ops.argmax(truth, axis=-1), ops.argmax(logits, axis=-1))
+            has_class = ops.max(truth, axis=-1) > 0.75
+        super().update_state(ops.cast(hit, "float32"), ops.cast(has_class, "float32"))
 
 
 def train_phase(
     model: Any, plan: PhasePlan, training: TrainingSet, validation: ValidationSet, folder: Path
 ) -> list[EpochRow]:
-    """Trains `model` and leaves it with the weights of its best epoch.
+    """Trains `model` and leaves it with the weights of its best epoch, or of its last.
+
+    Where the rate decays, the last epoch is taken: the in-distribution validation split can not
+    tell an epoch that reads the lungs from one that reads the source.
 
     An unfinished phase in `folder` is continued, a finished one only loaded.
 
@@ -141,7 +178,7 @@ def train_phase(
     while not progress.is_over(plan):
         epoch = len(progress.rows) + 1
         row = _train_epoch(model, plan, training, validation, epoch)
-        if progress.best is None or row.val_loss < progress.best.val_loss:
+        if plan.decays or progress.best is None or row.val_loss < progress.best.val_loss:
             with replacing(folder / "best.npz") as partial:
                 np.savez(partial, *[np.asarray(variable) for variable in model.variables])
         progress.rows.append(row)
@@ -156,17 +193,12 @@ def train_phase(
 
 
 def _compile(model: Any, plan: PhasePlan, *, binary: bool) -> None:
-    losses, metrics = keras.losses, keras.metrics
+    losses = keras.losses
+    loss = losses.BinaryCrossentropy if binary else losses.CategoricalCrossentropy
     model.compile(
         optimizer=keras.optimizers.Adam(plan.learning_rate),
-        loss=(losses.BinaryCrossentropy if binary else losses.SparseCategoricalCrossentropy)(
-            from_logits=True
-        ),
-        metrics=[
-            metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
-            if binary
-            else metrics.SparseCategoricalAccuracy(name="accuracy")
-        ],
+        loss=loss(from_logits=True),
+        metrics=[_LabelledAccuracy(name="accuracy")],
     )
     model.optimizer.build(model.trainable_variables)
 
@@ -177,7 +209,7 @@ def _train_epoch(
     started = time.monotonic()
     model.optimizer.learning_rate = plan.rate_in(epoch)
     fitted = model.fit(
-        _EpochBatches(training, plan, epoch),
+        _EpochBatches(training, plan, epoch, classes=model.output.shape[-1]),
         initial_epoch=epoch - 1,
         epochs=epoch,
         shuffle=False,

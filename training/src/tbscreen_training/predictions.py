@@ -1,7 +1,12 @@
-"""predictions.csv: the one table that every figure of a report is computed from."""
+"""predictions.csv: the one table that every figure of a report is computed from.
+
+It has a row for each image in each view: `plain`, and those of `controls.py`, in which the lungs or
+everything else are taken away.
+"""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,14 +18,17 @@ from tbscreen_training.activation import class_probabilities
 from tbscreen_training.errors import TrainingError
 from tbscreen_training.files import read_csv, write_csv
 
-_NAMES: Final = ("file", "source", "group", "label", "split")
+PLAIN: Final = "plain"
+"""The view of an image as it is served."""
+
+_NAMES: Final = ("file", "source", "group", "label", "split", "view")
 _WITHIN_SOURCE_AT_LEAST: Final = 20
 """Fewer images of a class than this say too little of a source to rest a threshold on."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the model says of each image, beside what is true.
+    """What the model says of each image in each view, beside what is true.
 
     Attributes:
         classes: the labels, in the order of the columns below.
@@ -29,9 +37,10 @@ class Predictions:
         sources: (n,).
         groups: (n,).
         labels: true class (n,).
-        splits: validation or test (n,).
+        splits: validation, test or left_out (n,).
+        views: plain, or what was taken away (n,).
         logits: of the scored model (n, K).
-        keras_logits: of the network before export (n, K).
+        keras_logits: of the network before export (n, K); NaN where only the export was scored.
         probabilities: calibrated (n, classes); rows sum to 1.
     """
 
@@ -42,6 +51,7 @@ class Predictions:
     groups: NDArray[np.str_]
     labels: NDArray[np.str_]
     splits: NDArray[np.str_]
+    views: NDArray[np.str_]
     logits: NDArray[np.float64]
     keras_logits: NDArray[np.float64]
     probabilities: NDArray[np.float64]
@@ -64,8 +74,8 @@ class Predictions:
         """Place of each true class among the classes (n,)."""
         return np.array([self.classes.index(label) for label in self.labels], dtype=np.int64)
 
-    def where(self, mask: NDArray[np.bool_]) -> "Predictions":
-        """Returns the rows that `mask` (n,) chooses."""
+    def where(self, mask: NDArray[np.bool_] | NDArray[np.int64]) -> "Predictions":
+        """Returns the rows that `mask` (n,) chooses, or those at its places."""
         return replace(
             self,
             files=self.files[mask],
@@ -73,14 +83,19 @@ class Predictions:
             groups=self.groups[mask],
             labels=self.labels[mask],
             splits=self.splits[mask],
+            views=self.views[mask],
             logits=self.logits[mask],
             keras_logits=self.keras_logits[mask],
             probabilities=self.probabilities[mask],
         )
 
     def of_split(self, split: str) -> "Predictions":
-        """Returns the rows of validation or test."""
+        """Returns the rows of validation, test or left_out."""
         return self.where(self.splits == split)
+
+    def of_view(self, view: str) -> "Predictions":
+        """Returns the rows of one view of the images."""
+        return self.where(self.views == view)
 
     def both_class_sources(self) -> tuple[str, ...]:
         """Returns the sources that hold enough positive and enough other images.
@@ -97,6 +112,17 @@ class Predictions:
     def of_sources(self, sources: tuple[str, ...]) -> "Predictions":
         """Returns the rows of the named sources."""
         return self.where(np.isin(self.sources, sources))
+
+    @classmethod
+    def stack(cls, parts: Sequence["Predictions"]) -> "Predictions":
+        """Returns the rows of tables of the same classes, one after the other."""
+        first, columns = parts[0], [field.name for field in fields(cls)[2:]]
+        joined = [np.concatenate([getattr(part, name) for part in parts]) for name in columns]
+        return cls(first.classes, first.positive, *joined)
+
+    def uncalibrated(self) -> "Predictions":
+        """Returns the table with the probabilities that the logits stand for as they are."""
+        return self.calibrated(Calibration(method="identity", scale=1.0))
 
     def calibrated(self, calibration: Calibration) -> "Predictions":
         """Returns the table with probabilities that `calibration` makes of the logits."""
@@ -126,7 +152,7 @@ class Predictions:
             *(f"keras logit {name}" for name in outputs),
             *(f"probability {name}" for name in self.classes),
         ]
-        texts = (self.files, self.sources, self.groups, self.labels, self.splits)
+        texts = (self.files, self.sources, self.groups, self.labels, self.splits, self.views)
         numbers = np.hstack([self.logits, self.keras_logits, self.probabilities])
         rows = (
             dict(zip(columns, [*names, *map(repr, values.tolist())], strict=True))
@@ -160,6 +186,7 @@ class Predictions:
             groups=text("group"),
             labels=text("label"),
             splits=text("split"),
+            views=text("view"),
             logits=numbers("logit", outputs),
             keras_logits=numbers("keras logit", outputs),
             probabilities=numbers("probability", classes),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import platform
 import shutil
 import subprocess
@@ -18,30 +19,48 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tbscreen_shared.bundle import Bundle, InputSpec, KnownAnswer, Manifest, ModelStore
+from tbscreen_shared.bundle import (
+    Bundle,
+    InputCheckFile,
+    InputSpec,
+    KnownAnswer,
+    Manifest,
+    ModelStore,
+    OutputSpec,
+)
 from tbscreen_shared.bundle.store import sha256_of
 from tbscreen_shared.imaging import PREPROCESSING_VERSION
-from tbscreen_training.calibrate import DEFAULT_POINT
-from tbscreen_training.config import INPUT_PX, SPLITS
+from tbscreen_training.calibrate import DEFAULT_POINT, band_of
+from tbscreen_training.config import INPUT_PX, LEFT_OUT, SPLITS
 from tbscreen_training.dataset import Dataset
 from tbscreen_training.errors import TrainingError
 from tbscreen_training.evaluate import Evaluation
+from tbscreen_training.gate import Gate
+from tbscreen_training.input_check.familiarity import features_of
+from tbscreen_training.release import judge
 from tbscreen_training.run_directory import RunDirectory
 from tbscreen_training.served import ServedModel
 
+_log = logging.getLogger(__name__)
 _MODEL: Final = "model.tflite"
 _KNOWN_ANSWER: Final = "known-answer.png"
+_INPUT_CHECK: Final = "input-check.npz"
 _LIBRARIES: Final = ("keras", "tensorflow", "ai-edge-litert", "numpy", "pillow", "scikit-learn")
 _TOLERANCE: Final = 0.1
 """Kernels for other processors round activations otherwise, which moves a dynamic-range model's
 logits by some hundredths; another model or preprocessing moves them by tenths and more."""
 
 
-def publish_bundle(run: RunDirectory, models_dir: Path) -> Bundle:
-    """Builds the run's bundle and activates it on the models volume, atomically.
+def publish_bundle(run: RunDirectory, models_dir: Path, *, force: str | None = None) -> Bundle:
+    """Builds the run's bundle, puts it to the release gate and activates it, atomically.
+
+    Args:
+        run: an evaluated run.
+        models_dir: the models volume.
+        force: why it shall be published even if it fails the gate; kept in the manifest.
 
     Raises:
-        TrainingError: the exported model has not been evaluated.
+        TrainingError: the exported model has not been evaluated, or fails the gate.
     """
     evaluation = _evaluation_of_export(run)
     with tempfile.TemporaryDirectory() as folder:
@@ -49,8 +68,12 @@ def publish_bundle(run: RunDirectory, models_dir: Path) -> Bundle:
         staged.mkdir()
         shutil.copyfile(run.model, staged / _MODEL)
         Image.fromarray(known_picture()[:, :, 0]).save(staged / _KNOWN_ANSWER, optimize=True)
+        if run.input_check.is_file():
+            shutil.copyfile(run.input_check, staged / _INPUT_CHECK)
         shutil.copytree(run.report, staged / "report")
         manifest = _manifest(run, evaluation, staged, taken=ModelStore(models_dir).versions())
+        gate = judge(run, evaluation, Bundle(staged, manifest), models_dir)
+        manifest = _pass(gate, manifest, force)
         (staged / "manifest.json").write_text(
             manifest.model_dump_json(indent=2) + "\n", encoding="utf-8"
         )
@@ -81,7 +104,23 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
         "sources": {source: dict(counts) for source, counts in sorted(sources.items())},
         "splits": {split: len(dataset.of_split(split)) for split in SPLITS},
         "groups": len({sample.group for sample in dataset.samples}),
+        "left_out": sorted({sample.source for sample in dataset.of_split(LEFT_OUT)}),
     }
+
+
+def _pass(gate: Gate, manifest: Manifest, force: str | None) -> Manifest:
+    if not gate.passed and force is None:
+        raise TrainingError(
+            f"{gate.table()}\nNot published: it fails the release gate. `publish --force REASON` "
+            "publishes it all the same, and its manifest keeps the reason."
+        )
+    _log.info("release gate\n%s", gate.table())
+    if not gate.passed:
+        gate = gate.model_copy(update={"forced": force})
+        _log.warning("the release gate was overridden: %s", force)
+    return manifest.model_copy(
+        update={"metrics": manifest.metrics | {"gate": {"passed": gate.passed} | gate.model_dump()}}
+    )
 
 
 def _evaluation_of_export(run: RunDirectory) -> Evaluation:
@@ -120,11 +159,13 @@ def _manifest(
         labels=list(dataset.labels),
         positive_label=dataset.positive,
         input=InputSpec(height=INPUT_PX, width=INPUT_PX, preprocessing=PREPROCESSING_VERSION),
+        outputs=OutputSpec(**{name: name for name in features_of(answer)}),
         quantisation=config.quantisation,
         calibration=evaluation.calibration,
         operating_points=evaluation.operating_points,
         default_operating_point=DEFAULT_POINT,
-        indeterminate_band=config.indeterminate_band,
+        indeterminate_band=band_of(evaluation.operating_points, config.indeterminate_band),
+        input_check=_input_check(staged),
         known_answer=KnownAnswer(
             file=_KNOWN_ANSWER,
             sha256=sha256_of(staged / _KNOWN_ANSWER),
@@ -136,6 +177,11 @@ def _manifest(
         training=_training(run),
         provenance=config.provenance,
     )
+
+
+def _input_check(staged: Path) -> InputCheckFile | None:
+    path = staged / _INPUT_CHECK
+    return InputCheckFile(file=path.name, sha256=sha256_of(path)) if path.is_file() else None
 
 
 def _summary(evaluation: Evaluation) -> dict[str, Any]:
@@ -159,7 +205,9 @@ def _summary(evaluation: Evaluation) -> dict[str, Any]:
         "both_class_source_names": list(evaluation.both_class_source_names),
         "confounded_sources": evaluation.confounded_sources,
         "operating_points": [point.model_dump() for point in evaluation.operating_points_on_test],
-        "export": evaluation.export,
+        "leave_one_source_out": evaluation.leave_one_source_out
+        and evaluation.leave_one_source_out.model_dump(),
+        "export": evaluation.export.model_dump(),
     }
 
 

@@ -67,8 +67,28 @@ class RunDirectory:
         return self.root / "predictions.csv"
 
     @property
+    def controls(self) -> Path:
+        """Folder of the tables beside predictions.csv that the report is computed from."""
+        return self.root / "controls"
+
+    @property
+    def folds(self) -> Path:
+        """Folder of the trainings that leave a source out."""
+        return self.root / "folds"
+
+    @property
+    def input_check(self) -> Path:
+        """The fitted input check."""
+        return self.root / "input-check.npz"
+
+    @property
+    def input_check_record(self) -> Path:
+        """input-check.json: what it refuses."""
+        return self.root / "input-check.json"
+
+    @property
     def report(self) -> Path:
-        """Folder of the report: index.html, metrics.json, plots."""
+        """Folder of the report: index.html, metrics.json, model-card.md."""
         return self.root / "report"
 
     def tensors(self) -> TensorCache:
@@ -103,9 +123,17 @@ class RunDirectory:
             weights=weights,
             dropout=self.config.fit.dropout,
             seed=self.config.seed,
+            top_block=self.config.fit.top_block,
+            lung_field=self.config.fit.lung_field,
         )
 
     def forget_evaluation(self) -> None:
         """Removes what was made from weights that have changed since."""
-        for path in (self.model, self.export_record, self.predictions):
+        for path in (
+            self.model,
+            self.export_record,
+            self.input_check,
+            self.input_check_record,
+            self.predictions,
+        ):
             path.unlink(missing_ok=True)

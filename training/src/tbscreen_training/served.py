@@ -20,6 +20,9 @@ from tbscreen_training.tensors import TensorCache
 INPUT_NAME: Final = "radiograph"
 LOGITS_NAME: Final = "logits"
 MAPS_NAME: Final = "activation_maps"
+LUNGS_NAME: Final = "lungs"
+FRAME_FEATURES_NAME: Final = "frame_features"
+LUNG_FEATURES_NAME: Final = "lung_features"
 _TIMED_RUNS: Final = 20
 
 
@@ -29,11 +32,17 @@ class Answer:
 
     Attributes:
         logits: float32 (K,).
-        maps: float32 (K, 8, 8), ≥ 0: Grad-CAM of each logit, rows from the top.
+        maps: float32 (K, 8, 8), ≥ 0: Grad-CAM of each logit over the frame, rows from the top.
+        lungs: float32 (32, 32): share of lung in each cell of the frame; None if not exported.
+        frame_features: float32 (F,), of the whole frame; None if not exported.
+        lung_features: float32 (256,), the head's hidden layer; None if not exported.
     """
 
     logits: NDArray[np.float32]
     maps: NDArray[np.float32]
+    lungs: NDArray[np.float32] | None
+    frame_features: NDArray[np.float32] | None
+    lung_features: NDArray[np.float32] | None
 
 
 class ServedModel:
@@ -45,7 +54,17 @@ class ServedModel:
     def answer(self, tensor: NDArray[np.uint8]) -> Answer:
         """Runs the model on one tensor, uint8 (299, 299, 1)."""
         outputs = self._runner(**{INPUT_NAME: tensor[np.newaxis]})
-        return Answer(outputs[LOGITS_NAME][0].copy(), outputs[MAPS_NAME][0].copy())
+
+        def optional(name: str) -> NDArray[np.float32] | None:
+            return outputs[name][0].copy() if name in outputs else None
+
+        return Answer(
+            outputs[LOGITS_NAME][0].copy(),
+            outputs[MAPS_NAME][0].copy(),
+            lungs=optional(LUNGS_NAME),
+            frame_features=optional(FRAME_FEATURES_NAME),
+            lung_features=optional(LUNG_FEATURES_NAME),
+        )
 
     def logits(self, samples: Sequence[Sample], tensors: TensorCache) -> NDArray[np.float64]:
         """Returns the logits of many images (n, K)."""
@@ -71,12 +90,16 @@ def refuse_foreign_operations(model: bytes) -> None:
     Raises:
         TrainingError: it holds Flex or custom operations, which LiteRT alone does not have.
     """
+    if foreign := foreign_operations(model):
+        raise TrainingError(f"the exported model holds operations that LiteRT lacks: {foreign}")
+
+
+def foreign_operations(model: bytes) -> list[str]:
+    """Returns the names of the Flex and custom operations that a model holds."""
     parsed = schema.Model.GetRootAs(model, 0)
     codes = [parsed.OperatorCodes(index) for index in range(parsed.OperatorCodesLength())]
-    foreign = [
+    return [
         code.CustomCode().decode()
         for code in codes
         if code.BuiltinCode() == schema.BuiltinOperator.CUSTOM
     ]
-    if foreign:
-        raise TrainingError(f"the exported model holds operations that LiteRT lacks: {foreign}")

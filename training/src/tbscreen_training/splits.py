@@ -1,41 +1,63 @@
 """Divides the samples into train, validation and test, by group, alike in every stratum."""
 
 import json
+import logging
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from tbscreen_training.config import SPLITS, DataConfig
+from tbscreen_training.config import LEFT_OUT, SPLITS, DataConfig
 from tbscreen_training.dataset import Dataset, Sample
 from tbscreen_training.errors import TrainingError
 from tbscreen_training.files import read_csv, write_atomically, write_csv
 
+_log = logging.getLogger(__name__)
+
 SPLIT_FILE: Final = "split.csv"
 CLASSES_FILE: Final = "classes.json"
-_COLUMNS: Final = ["file", "path", "source", "group", "label", "split", "sha256"]
+_COLUMNS: Final = ["file", "path", "source", "group", "label", "split", "sha256", "mask"]
 
 
-def divide(dataset: Dataset, config: DataConfig, *, seed: int) -> Dataset:
+def divide(
+    dataset: Dataset,
+    config: DataConfig,
+    *,
+    seed: int,
+    repeats: Iterable[tuple[int, int]] = (),
+) -> Dataset:
     """Gives each sample a split; a group never straddles two.
 
-    Samples that share a group or are byte-identical form one group. Splits that the manifest names
-    are kept. The rest goes, largest group first, to whichever split lacks most of the group's
-    strata (source and label).
+    Samples that share a group, are byte-identical or repeat one film form one group. Splits that
+    the manifest names are kept. The rest goes, largest group first, to whichever split lacks most
+    of the group's strata (source and label). The sources to leave out get the split `left_out`;
+    a sample of another source in a group with one of theirs is dropped, since a model trained on
+    it would have seen what was left out.
+
+    Args:
+        dataset: all samples.
+        config: the splits' shares, and which sources to leave out.
+        seed: decides who goes where.
+        repeats: places in `dataset.samples` of two that show one film.
 
     Raises:
-        TrainingError: the manifest puts one group into two splits, or a class is missing in a
-            split.
+        TrainingError: the manifest puts one group into two splits, a class is missing in a
+            split, or there is no such source to leave out.
     """
-    groups = _join_groups(dataset.samples)
+    known = {sample.source for sample in dataset.samples}
+    unknown = sorted(set(config.leave_out) - known)
+    if unknown:
+        raise TrainingError(f"there is no source {unknown} to leave out of {sorted(known)}")
+    groups = join_groups(dataset.samples, repeats)
+    left_out = _take_left_out(groups, config.leave_out)
     chosen = _assign(groups, config, seed)
-    samples = tuple(
+    samples = left_out + [
         replace(sample, group=group, split=chosen[group])
         for group, members in groups.items()
         for sample in members
-    )
+    ]
     divided = Dataset(
         tuple(sorted(samples, key=lambda sample: sample.name)), dataset.labels, dataset.positive
     )
@@ -56,6 +78,7 @@ def write_splits(run: Path, dataset: Dataset) -> None:
             "label": sample.label,
             "split": sample.split,
             "sha256": sample.sha256,
+            "mask": sample.mask or "",
         }
         for sample in dataset.samples
     )
@@ -80,15 +103,24 @@ def read_splits(run: Path) -> Dataset:
             group=row["group"],
             split=row["split"],
             sha256=row["sha256"],
+            mask=Path(row["mask"]) if row.get("mask") else None,
         )
         for row in read_csv(path)
     )
-    _refuse_straddling(_join_groups(samples))
+    _refuse_straddling(join_groups(samples))
     classes = json.loads((run / CLASSES_FILE).read_bytes())
     return Dataset(samples, tuple(classes["labels"]), classes["positive"])
 
 
-def _join_groups(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+def join_groups(
+    samples: Sequence[Sample], repeats: Iterable[tuple[int, int]] = ()
+) -> dict[str, list[Sample]]:
+    """Returns the samples by group: of one given group, byte-identical, or of one film.
+
+    Args:
+        samples: all of them.
+        repeats: places of two samples that show one film.
+    """
     parent: dict[str, str] = {}
 
     def find(key: str) -> str:
@@ -97,9 +129,11 @@ def _join_groups(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
         return key
 
     for sample in samples:
-        file_key = f"file {sample.sha256}"
         if sample.group:
-            parent[find(file_key)] = find(f"group {sample.group}")
+            parent[find(f"file {sample.sha256}")] = find(f"group {sample.group}")
+    for first, second in repeats:
+        one, other = (find(f"file {samples[place].sha256}") for place in (first, second))
+        parent[one] = other
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         groups[find(f"file {sample.sha256}")].append(sample)
@@ -109,6 +143,18 @@ def _join_groups(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
 def _group_name(members: list[Sample]) -> str:
     named = sorted({sample.group for sample in members if sample.group})
     return named[0] if named else f"file-{members[0].sha256[:12]}"
+
+
+def _take_left_out(groups: dict[str, list[Sample]], sources: tuple[str, ...]) -> list[Sample]:
+    """Takes the groups with a sample of these sources out of `groups`; returns the samples."""
+    taken: list[Sample] = []
+    for group in [g for g, members in groups.items() if {s.source for s in members} & {*sources}]:
+        for sample in groups.pop(group):
+            if sample.source in sources:
+                taken.append(replace(sample, group=group, split=LEFT_OUT))
+            else:
+                _log.warning("dropped: %s repeats an image of a left-out source", sample.name)
+    return taken
 
 
 def _refuse_straddling(groups: dict[str, list[Sample]]) -> None:

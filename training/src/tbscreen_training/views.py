@@ -1,15 +1,21 @@
 """What the network trains on: augmented images, or stored features of them."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage  # type: ignore[import-untyped]
 
 from tbscreen_training.augment import augment, view_generator
 from tbscreen_training.config import Augmentation
+from tbscreen_training.controls import Mask, blank_lungs, tells_lungs
 from tbscreen_training.dataset import Sample
+from tbscreen_training.lung_masks import LungMasks
 from tbscreen_training.tensors import TensorCache
+
+_WIDEST_PX: Final = 10
+_NARROWEST_PX: Final = 8
 
 
 class Views(Protocol):
@@ -27,6 +33,7 @@ class ImageViews:
         tensors: the decoded images.
         strengths: of the variants; None for the images as they are.
         seed: of the variants.
+        blanked: with the lungs filled with their mean, so that a score can only rest on the rest.
     """
 
     def __init__(
@@ -35,34 +42,70 @@ class ImageViews:
         tensors: TensorCache,
         strengths: Augmentation | None,
         seed: int,
+        *,
+        blanked: bool = False,
     ) -> None:
         self._samples = samples
         self._tensors = tensors
         self._strengths = strengths
         self._seed = seed
+        self._masks = LungMasks() if blanked else None
 
     def batch(self, indices: NDArray[np.int64], epoch: int) -> NDArray[np.uint8]:
-        """Returns the epoch's variants, uint8, shape (n, 299, 299, 1)."""
+        """Returns the epoch's variants, uint8, shape (n, 384, 384, 1)."""
         chosen = [self._samples[index] for index in indices]
-        return np.stack([self._variant(sample, epoch) for sample in chosen])
+        tensors = np.stack([self._tensors.load(sample) for sample in chosen])
+        masks: Sequence[Mask | None] = [None] * len(chosen)
+        if self._masks is not None:
+            masks = self._masks.of(chosen, tensors)
+        return np.stack(
+            [
+                self._variant(sample, tensor, mask, epoch)
+                for sample, tensor, mask in zip(chosen, tensors, masks, strict=True)
+            ]
+        )
 
-    def _variant(self, sample: Sample, view: int) -> NDArray[np.uint8]:
-        tensor = self._tensors.load(sample)
-        if self._strengths is None:
-            return tensor
-        return augment(tensor, self._strengths, view_generator(self._seed, sample.sha256, view))
+    def _variant(
+        self, sample: Sample, tensor: NDArray[np.uint8], mask: Mask | None, view: int
+    ) -> NDArray[np.uint8]:
+        rng = view_generator(self._seed, sample.sha256, view)
+        if mask is not None:
+            if self._strengths is not None:
+                mask = _resized(mask, rng)
+            if tells_lungs(mask):
+                tensor = blank_lungs(tensor, mask)
+        return tensor if self._strengths is None else augment(tensor, self._strengths, rng)
 
 
 class CachedViews:
-    """Runs through stored variants of features; each image has its own order of them."""
+    """Runs through stored variants of features; each image has its own order of them.
 
-    def __init__(self, views: Sequence[NDArray[Any]], seed: int) -> None:
+    Args:
+        views: arrays (n, …) of all images.
+        rows: which of them are trained on.
+        seed: of the order.
+    """
+
+    def __init__(self, views: Sequence[NDArray[Any]], rows: NDArray[np.int64], seed: int) -> None:
         self._views = views
-        self._first = np.random.default_rng(seed).integers(len(views), size=len(views[0]))
+        self._rows = rows
+        self._first = np.random.default_rng(seed).integers(len(views), size=len(rows))
 
     def batch(self, indices: NDArray[np.int64], epoch: int) -> NDArray[np.float32]:
         """Returns the epoch's variants, float32, shape (n, …)."""
         which = (self._first[indices] + epoch) % len(self._views)
         return np.stack(
-            [self._views[view][index] for view, index in zip(which, indices, strict=True)]
+            [self._views[view][self._rows[i]] for view, i in zip(which, indices, strict=True)]
         ).astype(np.float32)
+
+
+def _resized(mask: Mask, rng: np.random.Generator) -> Mask:
+    """Widens or narrows every second mask: how well it fits must not tell what was under it."""
+    kind, extent = rng.integers(4), rng.random()
+    if kind == 0:
+        wide: Mask = ndimage.binary_dilation(mask, iterations=1 + int(extent * _WIDEST_PX))
+        return wide
+    if kind == 1:
+        narrow: Mask = ndimage.binary_erosion(mask, iterations=1 + int(extent * _NARROWEST_PX))
+        return narrow
+    return mask

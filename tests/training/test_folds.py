@@ -1,0 +1,63 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tbscreen_training.dataset import Dataset
+from tbscreen_training.errors import TrainingError
+from tbscreen_training.folds import planned_folds, shuffle_labels
+from tbscreen_training.left_out import LABEL_SHUFFLE
+from tbscreen_training.sample import Sample
+
+
+def dataset() -> Dataset:
+    rows = [
+        *[("hospital", "tb"), ("hospital", "normal")] * 20,
+        *[("films", "tb")] * 30,
+        *[("archive", "normal")] * 30,
+    ]
+    splits = ("train", "train", "train", "validation", "test")
+    return Dataset(
+        tuple(
+            Sample(Path("x.png"), f"{n}", source, label, f"{n}", splits[n // 2 % 5], f"{n:04x}")
+            for n, (source, label) in enumerate(rows)
+        ),
+        ("normal", "tb"),
+        "tb",
+    )
+
+
+def test_each_source_with_both_classes_is_left_out_in_turn() -> None:
+    planned = planned_folds(dataset(), {}, seed=1)
+    assert set(planned) == {"hospital", LABEL_SHUFFLE}
+    left = planned["hospital"].of_split("left_out")
+    assert {sample.source for sample in left} == {"hospital"}
+    assert len(left) == 40
+
+
+def test_named_folds_leave_out_what_they_name() -> None:
+    planned = planned_folds(dataset(), {"others": ("films", "archive")}, seed=1)
+    assert Counter(s.source for s in planned["others"].of_split("left_out")) == {
+        "films": 30,
+        "archive": 30,
+    }
+
+
+def test_a_fold_that_takes_a_whole_class_away_is_refused() -> None:
+    with pytest.raises(TrainingError, match="no image left"):
+        planned_folds(dataset(), {"sick": ("films", "hospital")}, seed=1)
+
+
+def test_a_fold_of_an_unknown_source_is_refused() -> None:
+    with pytest.raises(TrainingError, match="have the sources"):
+        planned_folds(dataset(), {"x": ("elsewhere",)}, seed=1)
+
+
+def test_shuffled_labels_are_alike_in_every_source_and_the_test_split_keeps_its_own() -> None:
+    before, shuffled = dataset(), shuffle_labels(dataset(), seed=1)
+    assert shuffled.of_split("test") == before.of_split("test")
+    train = shuffled.of_split("train")
+    assert Counter(s.label for s in train) == Counter(s.label for s in before.of_split("train"))
+    for source in ("hospital", "films", "archive"):
+        labels = [sample.label for sample in train if sample.source == source]
+        assert 0.35 < labels.count("tb") / len(labels) < 0.65

@@ -1,0 +1,1 @@
+"""The step `fit-check`: learns to tell a frontal chest radiograph from anything else."""

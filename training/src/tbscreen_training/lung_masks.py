@@ -1,0 +1,58 @@
+"""Which pixels are lung: the sample's own mask where there is one, else what the finder finds."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tbscreen_training.controls import Mask
+from tbscreen_training.errors import TrainingError
+from tbscreen_training.lungs import LungFinder
+from tbscreen_training.sample import Sample
+
+_LUNG: Final = 0.5
+
+
+class LungMasks:
+    """Masks of whole radiographs; the finder is only built when a sample has no mask."""
+
+    def of(self, samples: Sequence[Sample], tensors: NDArray[np.uint8]) -> list[Mask]:
+        """Returns each sample's mask, bool (S, S).
+
+        Args:
+            samples: n of them.
+            tensors: the same, uint8 (n, S, S, 1).
+
+        Raises:
+            TrainingError: a sample's mask can not be read.
+        """
+        size = tensors.shape[1]
+        found = iter(self._find(tensors[[sample.mask is None for sample in samples]]))
+        return [_read_mask(s, size) if s.mask is not None else next(found) for s in samples]
+
+    def _find(self, tensors: NDArray[np.uint8]) -> list[Mask]:
+        if not len(tensors):
+            return []
+        size = (tensors.shape[2], tensors.shape[1])
+        return [
+            np.asarray(Image.fromarray(lungs).resize(size, Image.Resampling.BILINEAR)) > _LUNG
+            for lungs in self._finder.masks(tensors)
+        ]
+
+    @cached_property
+    def _finder(self) -> LungFinder:
+        return LungFinder()
+
+
+def _read_mask(sample: Sample, size: int) -> Mask:
+    try:
+        with Image.open(str(sample.mask)) as image:
+            grey = image.convert("L").point(lambda level: 255 if level else 0)
+            scaled = grey.resize((size, size), Image.Resampling.BILINEAR)
+    except OSError as error:
+        raise TrainingError(f"the mask of {sample.name} can not be read: {error}") from error
+    mask: Mask = np.asarray(scaled) > 127
+    return mask
