@@ -43,7 +43,7 @@ def test_workers_swap_to_a_freshly_trained_model_without_losing_a_job(
     stack.environment["TBSCREEN_DATA"] = str(labelled_phantoms)
     stack.compose(
         *("run", "--rm", "-T", "training", "run", "--data", "/data"),
-        *("--weights", "none", "--epochs", "1", "--cache-features", "1"),
+        *("--weights", "none", "--epochs", "1", "--cache-features", "1", "--label-shuffles", "1"),
         # The phantoms all repeat one chest.
         *("--fine-tune-from-block", "none", "--no-near-duplicates"),
         *("--force", "sixteen phantoms for an epoch can not pass the release gate"),

@@ -174,6 +174,7 @@ def three_class_run(
             *("--models-dir", out / "models", "--weights", "none", "--cache-features", 1),
             *("--epochs", KILLED_RUN_EPOCHS),
             *("--fine-tune-from-block", "mixed5", "--fine-tune-epochs", 1, "--drawings", 5),
+            *("--label-shuffles", 2),
         ),
         stderr=subprocess.DEVNULL,
     )

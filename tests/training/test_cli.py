@@ -81,7 +81,7 @@ def test_a_step_without_a_run_says_so(
     [
         (["export"], "run the step `fit` first"),
         (["evaluate"], "run the step `fit` first"),
-        (["fine-tune"], "run the step `fit` first"),
+        (["fine-tune", "--fine-tune-from-block", "mixed5"], "run the step `fit` first"),
         (["fine-tune", "--fine-tune-from-block", "none"], "--fine-tune-from-block"),
         (["publish", "--models-dir", "unused"], "run the step `export` first"),
         (["fit", "--weights", "absent.h5"], "no such file"),

@@ -25,7 +25,7 @@ def test_features_that_the_disk_can_not_hold_are_refused_before_they_are_compute
         tmp_path,
         make_samples([("a", "tb", "")] * 1000),
         build_network(classes=2, weights="none", dropout=0.0, seed=1),
-        boundary="mixed7",
+        boundary="mixed3",
         weights="none",
         tensors=TensorCache(tmp_path / "absent"),
         strengths=Augmentation(),

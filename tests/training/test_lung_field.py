@@ -47,8 +47,8 @@ def test_the_field_is_cut_to_the_lungs(reader: keras.Model) -> None:
 def test_exposure_and_contrast_leave_the_field_as_it_is(reader: keras.Model) -> None:
     pixels = frame()
     darker = np.rint(pixels * 0.6 + 20).astype(np.uint8)
-    difference = read(reader, pixels)["field"] - read(reader, darker)["field"]
-    assert np.abs(difference).mean() < 0.02
+    before, after = read(reader, pixels)["field"], read(reader, darker)["field"]
+    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.9
 
 
 def test_what_lies_far_from_the_lungs_does_not_reach_the_field(reader: keras.Model) -> None:

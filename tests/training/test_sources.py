@@ -11,7 +11,7 @@ from tbscreen_training.config import DataConfig
 from tbscreen_training.dataset import load_dataset
 from tbscreen_training.errors import TrainingError
 from tbscreen_training.sources import read_samples, recognise
-from tbscreen_training.sources.masks import open_mask
+from tbscreen_training.sources.masks import open_mask, read_mask
 
 CLASSES = {"TB Positive": ("tuberculosis",), "Normal": ("normal", "other")}
 
@@ -101,15 +101,17 @@ def test_montgomerys_two_masks_are_joined_to_one(montgomery: Path) -> None:
     mask = np.asarray(open_mask(samples[0].mask)) > 0
     assert mask.shape == (32, 64)
     assert mask.sum() == 2 * 20 * 24
+    assert read_mask(samples[0], 64).mean() == pytest.approx(mask.mean(), abs=0.02)
     # Half a pair is no mask of the lungs.
     assert samples[1].mask is None
 
 
 def test_masks_of_two_sizes_are_refused(montgomery: Path) -> None:
+    sample = next(read_samples(montgomery, "mc", "auto"))
     right = montgomery / "ManualMask/rightMask/MCUCXR_0001_0.png"
     Image.new("1", (10, 10)).save(right)
-    with pytest.raises(ValueError, match=r"masks are \(64, 32\) and \(10, 10\)"):
-        open_mask(montgomery / "ManualMask/leftMask/MCUCXR_0001_0.png")
+    with pytest.raises(TrainingError, match=r"MCUCXR_0001_0.*masks are \(64, 32\) and \(10, 10\)"):
+        read_mask(sample, 64)
 
 
 def test_an_image_whose_name_tells_no_label_is_named(shenzhen: Path) -> None:

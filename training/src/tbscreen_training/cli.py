@@ -42,6 +42,7 @@ _SECTIONS_OF_STEP: Final = {
 }
 _FIELDS_OF_STEP: Final = {
     "split": ("seed",),
+    "folds": ("label_shuffles",),
     "export": ("quantisation",),
     "fit-check": ("drawings", "not_radiographs"),
     "evaluate": ("calibration", "indeterminate_band", "show_source"),

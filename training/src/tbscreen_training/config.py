@@ -162,6 +162,9 @@ class RunConfig(Frozen):
     folds: dict[str, tuple[str, ...]] = Field(
         default={}, description="sources to leave out, by the name of the training without them"
     )
+    label_shuffles: int = Field(
+        default=8, ge=1, description="trainings on shuffled labels, for the control"
+    )
     drawings: int = Field(
         default=60, ge=5, description="of each kind of what is no radiograph, for the input check"
     )

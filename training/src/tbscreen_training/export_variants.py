@@ -122,15 +122,16 @@ def _measure(path: Path, image: Path, threads: int, delegate: bool) -> dict[str,
 
 
 def _thresholds(logits: NDArray[np.float64], sick: NDArray[np.bool_]) -> tuple[float, ...]:
-    candidates = np.unique(logits)
+    # Between two images, so that no image lies on a threshold.
+    distinct = np.unique(logits)
+    candidates = np.concatenate([distinct[:1] - 1, (distinct[1:] + distinct[:-1]) / 2])
     sensitivity = np.array([(logits[sick] >= t).mean() for t in candidates])
     specificity = np.array([(logits[~sick] < t).mean() for t in candidates])
+    specific = np.flatnonzero(specificity >= 0.95)
     return (
         float(candidates[np.flatnonzero(sensitivity >= 0.90)[-1]]),
         float(candidates[np.argmax(sensitivity + specificity)]),
-        float(candidates[np.flatnonzero(specificity >= 0.95)[0]])
-        if (specificity >= 0.95).any()
-        else float(candidates[-1]),
+        float(candidates[specific[0] if len(specific) else -1]),
     )
 
 

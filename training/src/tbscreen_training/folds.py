@@ -1,9 +1,8 @@
-"""The step `folds`: trainings of their own that leave sources out, and one on shuffled labels.
+"""The step `folds`: trainings of their own that leave sources out, and some on shuffled labels.
 
 Each is trained as the run is, on the same stored features, and scored on what it never saw, as it
 is and with the lungs blanked. Which recipe is better is decided by these, not by the run's own
-splits. Where the run itself leaves sources out, its own model is scored on them too, as a fold of
-its own.
+splits.
 """
 
 import json
@@ -32,7 +31,6 @@ from tbscreen_training.run_directory import RunDirectory
 
 _log = logging.getLogger(__name__)
 _BATCH: Final = 64
-_OWN: Final = "left-out-of-the-run"
 
 
 def train_folds(run: RunDirectory) -> None:
@@ -44,52 +42,69 @@ def train_folds(run: RunDirectory) -> None:
     config, dataset = run.config, run.dataset()
     if not config.fit.cache_features:
         raise TrainingError("folds train on stored features: --cache-features must be above 0")
-    if dataset.of_split(LEFT_OUT) and not (run.folds / _OWN / "predictions.csv").is_file():
-        started = time.monotonic()
-        _score_fold(run, _OWN, run.trained_network(), dataset, (LEFT_OUT,), started)
-    for name, divided in planned_folds(dataset, config.folds, seed=config.seed).items():
-        folder = run.folds / name
-        if (folder / "predictions.csv").is_file():
-            continue
+    for name, divided in planned_folds(dataset, config.folds).items():
+        if not (run.folds / name / "predictions.csv").is_file():
+            _train_and_score(run, name, [divided], (LEFT_OUT,))
+    if not (run.folds / LABEL_SHUFFLE / "predictions.csv").is_file():
+        shuffled = [
+            shuffle_labels(dataset, seed=config.seed + number)
+            for number in range(config.label_shuffles)
+        ]
+        _train_and_score(run, LABEL_SHUFFLE, shuffled, ("validation", "test"))
+
+
+def _train_and_score(
+    run: RunDirectory, name: str, divisions: Sequence[Dataset], splits: Sequence[str]
+) -> None:
+    config, dataset, folder = run.config, run.dataset(), run.folds / name
+    started = time.monotonic()
+    tables = []
+    for number, divided in enumerate(divisions):
         make_deterministic(config.seed)
-        started = time.monotonic()
         network = run.new_network(weights=config.fit.weights)
         store = feature_store(run, network)
-        train_head(network, config, divided, store, folder / "checkpoints" / "head")
+        checkpoints = folder / "checkpoints" / str(number)
+        train_head(network, config, divided, store, checkpoints / "head")
         if config.fine_tune.boundary is not None:
-            train_upper_blocks(
-                network, config, divided, store, folder / "checkpoints" / "fine-tune"
-            )
-        splits = ("validation", "test") if name == LABEL_SHUFFLE else (LEFT_OUT,)
-        _score_fold(run, name, network, divided, splits, started)
-
-
-def _score_fold(
-    run: RunDirectory,
-    name: str,
-    network: Network,
-    divided: Dataset,
-    splits: Sequence[str],
-    started: float,
-) -> None:
-    store = feature_store(run, run.new_network(weights=run.config.fit.weights))
-    predictions = _score(network, run.config, run.dataset(), divided, store, splits)
+            train_upper_blocks(network, config, divided, store, checkpoints / "fine-tune")
+        table = _score(network, config, dataset, divided, store, splits)
+        if len(divisions) > 1:
+            # What varies from training to training is the training: it is the unit to resample.
+            files = np.array([f"{file} ({number})" for file in table.files])
+            table = replace(table, files=files, groups=np.full(len(table), f"training {number}"))
+        tables.append(table)
     seconds = time.monotonic() - started
-    _write_record(run.folds / name, name, divided, seed=run.config.seed, seconds=seconds)
-    predictions.save(run.folds / name / "predictions.csv")
+    _write_record(folder, name, divisions[0], seed=config.seed, seconds=seconds)
+    _joined(tables).save(folder / "predictions.csv")
     _log.info("fold %s: %.0f s", name, seconds)
 
 
-def planned_folds(
-    dataset: Dataset, folds: dict[str, tuple[str, ...]], *, seed: int
-) -> dict[str, Dataset]:
+def _joined(tables: Sequence[Predictions]) -> Predictions:
+    def column(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(table, name) for table in tables])
+
+    return Predictions(
+        classes=tables[0].classes,
+        positive=tables[0].positive,
+        files=column("files"),
+        sources=column("sources"),
+        groups=column("groups"),
+        labels=column("labels"),
+        splits=column("splits"),
+        views=column("views"),
+        logits=column("logits"),
+        keras_logits=column("keras_logits"),
+        probabilities=column("probabilities"),
+    )
+
+
+def planned_folds(dataset: Dataset, folds: dict[str, tuple[str, ...]]) -> dict[str, Dataset]:
     """Returns the data set as each fold divides it.
 
     Args:
         dataset: as the run divides it.
         folds: sources to leave out, by the fold's name; without any, each source that holds both
             the positive class and another is left out in turn.
-        seed: of the shuffled labels.
 
     Raises:
         TrainingError: a fold names no source of the data, or leaves a class without training.
@@ -109,7 +124,6 @@ def planned_folds(
             if {s.label for s in divided.of_split(split)} != set(dataset.labels):
                 raise TrainingError(f"--fold {name}: without {sources} a class has no image left")
         planned[name] = divided
-    planned[LABEL_SHUFFLE] = shuffle_labels(dataset, seed=seed)
     return planned
 
 

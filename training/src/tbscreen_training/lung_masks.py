@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tbscreen_training.controls import Mask
-from tbscreen_training.errors import TrainingError
 from tbscreen_training.lungs import LungFinder
 from tbscreen_training.sample import Sample
+from tbscreen_training.sources.masks import read_mask
 
 _LUNG: Final = 0.5
 
@@ -31,7 +31,7 @@ class LungMasks:
         """
         size = tensors.shape[1]
         found = iter(self._find(tensors[[sample.mask is None for sample in samples]]))
-        return [_read_mask(s, size) if s.mask is not None else next(found) for s in samples]
+        return [read_mask(s, size) if s.mask is not None else next(found) for s in samples]
 
     def _find(self, tensors: NDArray[np.uint8]) -> list[Mask]:
         if not len(tensors):
@@ -45,14 +45,3 @@ class LungMasks:
     @cached_property
     def _finder(self) -> LungFinder:
         return LungFinder()
-
-
-def _read_mask(sample: Sample, size: int) -> Mask:
-    try:
-        with Image.open(str(sample.mask)) as image:
-            grey = image.convert("L").point(lambda level: 255 if level else 0)
-            scaled = grey.resize((size, size), Image.Resampling.BILINEAR)
-    except OSError as error:
-        raise TrainingError(f"the mask of {sample.name} can not be read: {error}") from error
-    mask: Mask = np.asarray(scaled) > 127
-    return mask

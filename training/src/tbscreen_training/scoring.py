@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tbscreen_training import tables
 from tbscreen_training.baselines import guess_sources, score_by_histogram
 from tbscreen_training.config import LEFT_OUT
-from tbscreen_training.controls import VIEWS, control_views
+from tbscreen_training.controls import LUNGS_BLANKED, VIEWS, control_views
 from tbscreen_training.dataset import Dataset, Sample
 from tbscreen_training.files import replacing, write_atomically
 from tbscreen_training.localisation import (
@@ -51,11 +51,11 @@ def score(run: RunDirectory) -> None:
     if run.model.is_file():
         scored_by = f"tflite {json.loads(run.export_record.read_bytes())['quantisation']}"
         model = ServedModel(run.model)
-        answers = [model.answer(tensors.load(sample)) for sample in samples]
+        answers = model.answers(tensors.load(sample) for sample in samples)
         logits = np.stack([answer.logits for answer in answers]).astype(np.float64)
 
         def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-            return np.stack([model.answer(image).logits for image in images])
+            return np.stack([answer.logits for answer in model.answers(images)])
 
         predictions = score_views(dataset, samples, tensors, predict, plain=logits)
         predictions.keras_logits[:] = np.nan
@@ -104,7 +104,11 @@ def score_views(
             for image, mask in zip(images, masks.of(batch, images), strict=True)
         ]
         for view in VIEWS[1:]:
-            shown = [index for index, views in enumerate(controls) if view in views]
+            # Of what is left out, the many, the gap to blanked lungs is what counts.
+            wanted = [s.split != LEFT_OUT or view == LUNGS_BLANKED for s in batch]
+            shown = [
+                index for index, views in enumerate(controls) if view in views and wanted[index]
+            ]
             if shown:
                 seen = np.stack([controls[index][view] for index in shown])
                 logits.setdefault(view, []).append(np.asarray(predict(seen), np.float64))

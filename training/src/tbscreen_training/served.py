@@ -1,8 +1,11 @@
 """The exported model as a worker runs it: LiteRT, one image at a time, one thread."""
 
+import os
 import statistics
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -46,14 +49,19 @@ class Answer:
 
 
 class ServedModel:
-    """One LiteRT interpreter over model.tflite."""
+    """model.tflite in LiteRT, one interpreter for each thread that asks."""
 
     def __init__(self, path: Path) -> None:
-        self._runner = Interpreter(model_path=str(path), num_threads=1).get_signature_runner()
+        self._path = path
+        self._of_thread = threading.local()
+        self._pool = ThreadPoolExecutor(os.cpu_count())
 
     def answer(self, tensor: NDArray[np.uint8]) -> Answer:
-        """Runs the model on one tensor, uint8 (299, 299, 1)."""
-        outputs = self._runner(**{INPUT_NAME: tensor[np.newaxis]})
+        """Runs the model on one tensor, uint8 (384, 384, 1)."""
+        if not hasattr(self._of_thread, "runner"):
+            interpreter = Interpreter(model_path=str(self._path), num_threads=1)
+            self._of_thread.runner = interpreter.get_signature_runner()
+        outputs = self._of_thread.runner(**{INPUT_NAME: tensor[np.newaxis]})
 
         def optional(name: str) -> NDArray[np.float32] | None:
             return outputs[name][0].copy() if name in outputs else None
@@ -66,11 +74,14 @@ class ServedModel:
             lung_features=optional(LUNG_FEATURES_NAME),
         )
 
+    def answers(self, tensors: Iterable[NDArray[np.uint8]]) -> list[Answer]:
+        """Runs the model on many tensors, on every processor."""
+        return list(self._pool.map(self.answer, tensors))
+
     def logits(self, samples: Sequence[Sample], tensors: TensorCache) -> NDArray[np.float64]:
         """Returns the logits of many images (n, K)."""
-        return np.stack([self.answer(tensors.load(sample)).logits for sample in samples]).astype(
-            np.float64
-        )
+        answers = self.answers(tensors.load(sample) for sample in samples)
+        return np.stack([answer.logits for answer in answers]).astype(np.float64)
 
     def measure_ms(self) -> float:
         """Returns the median time of one image on one thread, milliseconds."""

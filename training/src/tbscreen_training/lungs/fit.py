@@ -2,6 +2,7 @@
 
 import logging
 import math
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,13 @@ from PIL import Image
 
 from tbscreen_training.acquisition import vary_acquisition
 from tbscreen_training.augment import draw_movement, move
-from tbscreen_training.config import Augmentation
-from tbscreen_training.dataset import Sample
+from tbscreen_training.config import Augmentation, DataConfig
+from tbscreen_training.dataset import Sample, load_dataset
 from tbscreen_training.determinism import make_deterministic
 from tbscreen_training.errors import TrainingError
 from tbscreen_training.files import replacing
 from tbscreen_training.lungs.finder import FRAME_PX, LUNGS_PX, build_finder
+from tbscreen_training.sources.masks import read_mask
 from tbscreen_training.tensors import TensorCache
 
 _log = logging.getLogger(__name__)
@@ -51,6 +53,23 @@ class FinderFigures:
     images: int
     mean_iou: float
     least_iou: float
+
+
+def fit_lungs(config: DataConfig, path: Path, *, steps: int, seed: int) -> FinderFigures:
+    """Fits a finder to the masks of a data set, writes its weights and logs how well it does.
+
+    Raises:
+        TrainingError: the data can not be read, or too few radiographs have a mask.
+    """
+    samples = load_dataset(config).samples
+    with tempfile.TemporaryDirectory() as folder:
+        tensors = TensorCache(config.cache_dir or Path(folder))
+        figures = fit_finder(samples, tensors, path, steps=steps, seed=seed)
+    _log.info(
+        "intersection over union on %d held-out radiographs: mean %.3f, least %.3f",
+        *(figures.images, figures.mean_iou, figures.least_iou),
+    )
+    return figures
 
 
 def fit_finder(
@@ -104,13 +123,7 @@ def load_mask(sample: Sample, size: int) -> NDArray[np.uint8]:
     Raises:
         TrainingError: it can not be read.
     """
-    try:
-        with Image.open(str(sample.mask)) as image:
-            grey = image.convert("L").resize((size, size), Image.Resampling.BILINEAR)
-    except OSError as error:
-        raise TrainingError(f"the mask of {sample.name} can not be read: {error}") from error
-    mask: NDArray[np.uint8] = np.where(np.asarray(grey) > 127, 255, 0).astype(np.uint8)
-    return mask
+    return np.where(read_mask(sample, size), 255, 0).astype(np.uint8)
 
 
 def _vary(

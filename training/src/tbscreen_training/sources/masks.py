@@ -3,10 +3,31 @@
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageChops
+
+from tbscreen_training.errors import TrainingError
+from tbscreen_training.sample import Sample
 
 LEFT: Final = "leftMask"
 RIGHT: Final = "rightMask"
+
+
+def read_mask(sample: Sample, size_px: int) -> NDArray[np.bool_]:
+    """Returns the lungs of a sample that has a mask, bool (size_px, size_px).
+
+    Raises:
+        TrainingError: the mask can not be read.
+    """
+    try:
+        mask = open_mask(Path(str(sample.mask)))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"the mask of {sample.name} can not be read: {error}") from error
+    full = mask.point(lambda level: 255 if level else 0)
+    scaled = full.resize((size_px, size_px), Image.Resampling.BILINEAR)
+    lungs: NDArray[np.bool_] = np.asarray(scaled) > 127
+    return lungs
 
 
 def open_mask(path: Path) -> Image.Image:
