@@ -1,3 +1,4 @@
+import csv
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from tbscreen_shared.bundle import Bundle, ModelStore
 from tbscreen_shared.imaging import ImageLimits, read_radiograph, to_model_input
 from tbscreen_training.cli import main
+from tbscreen_training.config import INPUT_PX
 from tbscreen_training.publish import known_picture
 from tbscreen_training.served import ServedModel
 
@@ -33,7 +35,7 @@ def test_the_published_bundle_is_whole_and_active(bundle: Bundle) -> None:
 def test_the_known_answer_comes_out_again(bundle: Bundle) -> None:
     known = bundle.manifest.known_answer
     picture = read_radiograph(bundle.known_answer_path, limits=ImageLimits())
-    tensor = to_model_input(picture, height=299, width=299)
+    tensor = to_model_input(picture, height=INPUT_PX, width=INPUT_PX)
     assert np.array_equal(tensor, known_picture())
     answer = ServedModel(bundle.model_path).answer(tensor)
     assert np.abs(answer.logits - known.logits).max() < known.tolerance / 10
@@ -55,12 +57,12 @@ def test_the_manifest_fingerprints_the_data(two_class_run: Path, phantom_folders
     assert data["files"] == 20
     assert data["labels"] == {"Normal": 10, "TB Positive": 10}
     assert sum(data["splits"].values()) == 20
-    lines = (two_class_run / "split.csv").read_text().splitlines()[1:]
-    parts = [line.rsplit(",", 3) for line in lines]
-    text = "\n".join(sorted(f"{sha} {label} {split}" for _, label, split, sha in parts))
+    with (two_class_run / "split.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    text = "\n".join(sorted(f"{row['sha256']} {row['label']} {row['split']}" for row in rows))
     assert data["sha256"] == hashlib.sha256(text.encode()).hexdigest()
     files = {hashlib.sha256(p.read_bytes()).hexdigest() for p in phantom_folders.rglob("*.png")}
-    assert {part[3] for part in parts} == files
+    assert {row["sha256"] for row in rows} == files
 
 
 def test_nothing_published_names_a_folder_of_the_machine(bundle: Bundle) -> None:

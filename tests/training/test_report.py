@@ -193,11 +193,14 @@ def test_the_sources_a_run_left_out_itself_are_a_fold_of_its_own(
     splits = np.where((rows < 200) & (rows % 8 < 4), "left_out", predictions.splits)
     sources = np.where(splits == "left_out", "far", predictions.sources)
     run = make_evaluated_run(tmp_path / "run", replace(predictions, splits=splits, sources=sources))
-    left_out = rewrite_report(run).leave_one_source_out
+    evaluation = rewrite_report(run)
+    left_out = evaluation.leave_one_source_out
     assert left_out is not None
     own = left_out.folds[0]
     assert (own.name, own.left_out, own.positive + own.other) == ("this model", ("far",), 100)
     assert own.seconds == 13.0
+    assert evaluation.by_source["far"]["positive"] == own.positive
+    assert "never saw: far" in (run.report / "index.html").read_text()
 
 
 def test_three_classes_have_a_report_too(tmp_path: Path, three_classes: Predictions) -> None:

@@ -10,6 +10,7 @@ from tbscreen_training.baselines import (
     measure_predictability,
 )
 from tbscreen_training.delong import Difference, auc_interval
+from tbscreen_training.figures import auc_with_interval
 from tbscreen_training.left_out import LABEL_SHUFFLE, Fold, auc_by_view, blanked_gap
 from tbscreen_training.predictions import PLAIN, Predictions
 
@@ -27,7 +28,11 @@ class ViewFigures(Frozen):
 
 
 class ShuffledLabels(Frozen):
-    """AUC of a training on shuffled labels on the test split's true ones: it must fall to 0.5."""
+    """AUC of trainings on shuffled labels on the test split's true ones: it must fall to 0.5.
+
+    The interval resamples the groups, which are the trainings where there are several; `images`
+    counts an image once for each of them.
+    """
 
     images: int
     auc: Interval
@@ -76,7 +81,7 @@ def measure_controls(
             )
             for name, rows in _test_rows(predictions, within).items()
         },
-        label_shuffle=_shuffled(folds),
+        label_shuffle=_shuffled(folds, seed=seed),
         histogram_baseline=None
         if histogram is None
         else {
@@ -92,11 +97,11 @@ def _test_rows(predictions: Predictions, within: tuple[str, ...]) -> dict[str, P
     return {"test": test} | ({"test_both_class_sources": test.of_sources(within)} if within else {})
 
 
-def _shuffled(folds: Sequence[Fold]) -> ShuffledLabels | None:
+def _shuffled(folds: Sequence[Fold], *, seed: int) -> ShuffledLabels | None:
     for fold in folds:
         if fold.record.name == LABEL_SHUFFLE:
             rows = fold.predictions.of_view(PLAIN).of_split("test")
-            auc = auc_interval(rows.is_positive, rows.scores)
+            auc = auc_with_interval(rows, seed=seed)
             return ShuffledLabels(
                 images=len(rows),
                 auc=auc,

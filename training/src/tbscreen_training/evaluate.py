@@ -20,7 +20,7 @@ from tbscreen_training.curves import NetBenefit, net_benefits
 from tbscreen_training.delong import Difference, auc_difference, auc_interval
 from tbscreen_training.figures import figures_by_source, figures_of
 from tbscreen_training.files import write_atomically
-from tbscreen_training.left_out import Fold, FoldRecord, LeftOut, measure_left_out
+from tbscreen_training.left_out import LeftOut, measure_left_out, own_fold, unseen
 from tbscreen_training.localisation import Localisation, measure_localisation
 from tbscreen_training.predictions import PLAIN, Predictions
 from tbscreen_training.report import write_report
@@ -31,7 +31,6 @@ from tbscreen_training.tables import Tables
 _log = logging.getLogger(__name__)
 
 METRICS: Final = "metrics.json"
-THIS_MODEL: Final = "this model"
 
 
 class ExportFigures(Frozen):
@@ -51,7 +50,8 @@ class Evaluation(Frozen):
 
     `leave_one_source_out` is what to quote first. `splits` has the figures of each split,
     `both_class_sources` the same on those sources alone whose score can not be won by telling
-    sources apart, `by_source` the test split's by source. None stands for what was not measured.
+    sources apart, `by_source` those of the test split and of the sources left out. None stands for
+    what was not measured.
     """
 
     scored_by: str
@@ -128,12 +128,15 @@ def measure(
     where = f"test split, sources with both classes ({', '.join(sources)})"
     on_test, measured_on = (within["test"], where) if sources else (splits["test"], "test split")
     called = predictions.files[predictions.scores >= threshold]
+    seconds = sum(float(row["seconds"]) for row in tables.history)
     return tables, Evaluation(
         scored_by=tables.scored_by,
         seed=seed,
         classes=predictions.classes,
         positive=predictions.positive,
-        leave_one_source_out=measure_left_out([*_own_fold(tables, seed), *tables.folds], seed=seed),
+        leave_one_source_out=measure_left_out(
+            [*own_fold(tables.predictions, seed=seed, seconds=seconds), *tables.folds], seed=seed
+        ),
         controls=measure_controls(
             tables.predictions,
             sources,
@@ -155,7 +158,7 @@ def measure(
         both_class_sources={
             name: figures_of(rows, threshold, seed=seed) for name, rows in within.items()
         },
-        by_source=figures_by_source(splits["test"], points, seed=seed),
+        by_source=figures_by_source(unseen(predictions), points, seed=seed),
         confounded_sources=_confounded(predictions.where(predictions.splits != LEFT_OUT)),
         net_benefit=net_benefits(on_test, seed=seed),
         localisation=measure_localisation(
@@ -167,22 +170,6 @@ def measure(
         images=tables.images,
         training_epochs=_epochs(tables),
     )
-
-
-def _own_fold(tables: Tables, seed: int) -> list[Fold]:
-    """The run itself as a fold, where it left sources out."""
-    rows = tables.predictions.of_split(LEFT_OUT)
-    if not len(rows):
-        return []
-    kept = tables.predictions.where(tables.predictions.splits != LEFT_OUT)
-    record = FoldRecord(
-        name=THIS_MODEL,
-        left_out=tuple(sorted(set(rows.sources.tolist()))),
-        trained_on=tuple(sorted(set(kept.sources.tolist()))),
-        seed=seed,
-        seconds=sum(float(row["seconds"]) for row in tables.history),
-    )
-    return [Fold(record, rows)]
 
 
 def _rows_to_calibrate_on(predictions: Predictions) -> tuple[str, Predictions]:

@@ -24,6 +24,9 @@ from tbscreen_training.figures import auc_with_interval
 from tbscreen_training.predictions import PLAIN, Predictions
 
 LABEL_SHUFFLE: Final = "label-shuffle"
+THIS_MODEL: Final = "this model"
+"""Name of the run itself as a fold."""
+
 _RECORD: Final = "fold.json"
 
 
@@ -116,6 +119,22 @@ def read_folds(folder: Path, *, classes: tuple[str, ...], positive: str) -> list
     return folds
 
 
+def own_fold(predictions: Predictions, *, seed: int, seconds: float = 0.0) -> list[Fold]:
+    """Returns the run itself as a fold, where it left sources out; else nothing."""
+    rows = predictions.of_split(LEFT_OUT)
+    if not len(rows):
+        return []
+    kept = predictions.where(predictions.splits != LEFT_OUT)
+    record = FoldRecord(
+        name=THIS_MODEL,
+        left_out=tuple(sorted(set(rows.sources.tolist()))),
+        trained_on=tuple(sorted(set(kept.sources.tolist()))),
+        seed=seed,
+        seconds=seconds,
+    )
+    return [Fold(record, rows)]
+
+
 def measure_left_out(folds: Sequence[Fold], *, seed: int) -> LeftOut | None:
     """Measures the folds that leave a source out; None where there are none."""
     figures = [
@@ -142,6 +161,11 @@ def measure_left_out(folds: Sequence[Fold], *, seed: int) -> LeftOut | None:
             if found
         },
     )
+
+
+def unseen(rows: Predictions) -> Predictions:
+    """Returns the rows that nothing was trained on or chosen by: test, and sources left out."""
+    return rows.where(np.isin(rows.splits, ("test", LEFT_OUT)))
 
 
 def auc_by_view(rows: Predictions) -> dict[str, Interval | None]:

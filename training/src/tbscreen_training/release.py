@@ -26,7 +26,7 @@ from tbscreen_training.gate import (
     check_operations,
     check_parity,
 )
-from tbscreen_training.left_out import LEFT_OUT, Fold, read_folds
+from tbscreen_training.left_out import LEFT_OUT, Fold, own_fold, read_folds
 from tbscreen_training.predictions import PLAIN, Predictions
 from tbscreen_training.run_directory import RunDirectory
 from tbscreen_training.served import ServedModel, foreign_operations
@@ -58,7 +58,10 @@ def judge(
     table = Predictions.load(
         run.predictions, classes=evaluation.classes, positive=evaluation.positive
     )
-    folds = read_folds(run.folds, classes=evaluation.classes, positive=evaluation.positive)
+    folds = [
+        *own_fold(table, seed=seed),
+        *read_folds(run.folds, classes=evaluation.classes, positive=evaluation.positive),
+    ]
     standing = measure_standing(folds, seed=seed)
     active = _active(models_dir)
     stated = stated_standing(active.manifest.metrics) if active else None

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tbscreen_training import plots
 from tbscreen_training.controls import LUNGS_BLANKED, VIEW_TEXTS, VIEWS
 from tbscreen_training.files import write_atomically
-from tbscreen_training.left_out import LABEL_SHUFFLE
+from tbscreen_training.left_out import LABEL_SHUFFLE, THIS_MODEL, unseen
 from tbscreen_training.map_samples import choose_map_samples
 from tbscreen_training.predictions import PLAIN
 from tbscreen_training.record_tables import tables_of
@@ -45,6 +45,7 @@ def write_report(run: RunDirectory, evaluation: "Evaluation", tables: Tables) ->
         "views": VIEWS,
         "view_texts": VIEW_TEXTS,
         "columns": _columns(evaluation),
+        "this_model": THIS_MODEL,
         "fold_columns": _fold_columns(evaluation),
         "input_check_tables": tables_of(evaluation.input_check or {}),
     }
@@ -77,7 +78,8 @@ def _fold_columns(evaluation: "Evaluation") -> dict[str, str]:
 
 
 def _plots(evaluation: "Evaluation", tables: Tables, threshold: float) -> dict[str, str]:
-    test = tables.predictions.of_view(PLAIN).of_split("test")
+    plain = tables.predictions.of_view(PLAIN)
+    test = plain.of_split("test")
     sources = evaluation.both_class_source_names
     rows = {"test, all sources": test}
     if sources and set(sources) != set(test.sources.tolist()):
@@ -90,7 +92,7 @@ def _plots(evaluation: "Evaluation", tables: Tables, threshold: float) -> dict[s
         "confusion": plots.confusion(last, threshold),
         "reliability": plots.reliability_diagram(last),
         "decision_curve": plots.decision_curve(evaluation.net_benefit),
-        "score_histograms": plots.score_histograms(test, threshold),
+        "score_histograms": plots.score_histograms(unseen(plain), threshold),
     }
     left_out = evaluation.leave_one_source_out
     if left_out is not None and any(fold.auc[PLAIN] for fold in left_out.folds):
