@@ -151,6 +151,7 @@ def two_class_run(
         *("--models-dir", out / "models", "--weights", "none", "--cache-features", 0),
         *("--epochs", 1, "--batch-size", 8, "--fine-tune-from-block", "none"),
         *("--provenance", "Drawn phantoms.", "--force", FORCED, "--drawings", 5),
+        *("--check-from", 10),
     )
     assert done.returncode == 0, done.stderr
     return out / "run"
@@ -174,6 +175,7 @@ def three_class_run(
             *("--models-dir", out / "models", "--weights", "none", "--cache-features", 1),
             *("--epochs", KILLED_RUN_EPOCHS),
             *("--fine-tune-from-block", "mixed5", "--fine-tune-epochs", 1, "--drawings", 5),
+            *("--check-from", 10),
             *("--label-shuffles", 2),
         ),
         stderr=subprocess.DEVNULL,

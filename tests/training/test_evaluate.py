@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from tbscreen_training.calibrate import fit_calibration
+from tbscreen_training.config import CalibrationMethod
 from tbscreen_training.evaluate import Evaluation, measure
 from tbscreen_training.predictions import Predictions
 from tbscreen_training.tables import Tables
 
 
-def evaluate(predictions: Predictions) -> Evaluation:
+def evaluate(
+    predictions: Predictions,
+    method: CalibrationMethod = "identity",
+    hospitals: tuple[str, ...] = (),
+) -> Evaluation:
     tables = Tables(
         scored_by="keras",
         predictions=predictions,
@@ -24,7 +30,7 @@ def evaluate(predictions: Predictions) -> Evaluation:
         export_variants=[],
         input_check=None,
     )
-    return measure(tables, "identity", seed=1)[1]
+    return measure(tables, method, seed=1, hospitals=hospitals)[1]
 
 
 def test_figures_within_both_class_sources_stand_beside_those_over_all(
@@ -99,3 +105,16 @@ def test_the_export_is_compared_with_the_network_it_was_made_of(predictions: Pre
     export = evaluate(predictions).export
     assert export.largest_logit_difference == pytest.approx(0.01)
     assert export.auc_difference.value == 0
+
+
+def test_thresholds_can_be_chosen_on_hospitals_left_out_as_well(predictions: Predictions) -> None:
+    is_elsewhere = (predictions.splits == "validation") & (predictions.sources != "both")
+    splits = np.where(is_elsewhere, "left_out", predictions.splits)
+    elsewhere = replace(predictions, splits=splits)
+    before = evaluate(elsewhere, "platt")
+    after = evaluate(elsewhere, "platt", ("sick", "well"))
+    assert before.chosen_on == "validation split"
+    assert after.chosen_on == "validation split, and sick, well left out"
+    assert after.calibration != before.calibration
+    chosen = elsewhere.where(elsewhere.splits != "test")
+    assert after.calibration == fit_calibration(chosen, "platt")

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ def gradient_tape_cam(network: Network, tensor: NDArray[np.uint8], output: int) 
     import tensorflow as tf
 
     seen = network.reader(tf.constant(tensor[np.newaxis]), training=False)
-    maps = network.base(tf.concat([seen["field"]] * 3, axis=-1), training=False)
+    maps = network.base(seen["field"], training=False)
     with tf.GradientTape() as tape:
         tape.watch(maps)
         logit = network.head(tf.reduce_mean(maps, axis=(1, 2)), training=False)[0, output]
@@ -70,27 +71,44 @@ def test_the_second_output_is_grad_cam_of_each_logit(
     for tensor, answer in zip(tensors, answers("float32"), strict=True):
         assert answer.maps.shape == (3, 8, 8)
         for output in range(3):
-            expected = gradient_tape_cam(network, tensor, output)
+            expected = gradient_tape_cam(network.exact(), tensor, output)
             if expected.max() > 0:
                 error = np.abs(answer.maps[output] - expected).max() / expected.max()
-                assert error < 1e-4
+                assert error < 1e-3
                 compared += 1
             else:
                 assert answer.maps[output].max() < 1e-6
     assert compared >= len(tensors)
 
 
-def test_float32_answers_as_keras_does(
+def test_float32_answers_as_keras_does_without_rounding(
     network: Network,
     tensors: list[NDArray[np.uint8]],
     answers: Callable[[Quantisation], list[Answer]],
 ) -> None:
-    expected = network.full.predict(np.stack(tensors), verbose=0)
+    expected = network.exact().full.predict(np.stack(tensors), verbose=0)
     exported = np.stack([answer.logits for answer in answers("float32")])
     assert np.abs(exported - expected).max() < 1e-3 * max(1.0, np.abs(expected).max())
 
 
-@pytest.mark.parametrize(("quantisation", "least"), [("dynamic", 0.99), ("float16", 0.999)])
+def test_dynamic_range_answers_as_the_network_that_rounds(
+    network: Network,
+    tensors: list[NDArray[np.uint8]],
+    answers: Callable[[Quantisation], list[Answer]],
+) -> None:
+    exported = np.stack([answer.lung_features for answer in answers("dynamic")])
+
+    def error(of: Network) -> float:
+        seen = of.pooled.predict(np.stack(tensors), verbose=0)
+        hidden = keras.Model(of.head.input, of.head.get_layer("hidden").output)
+        return float(np.abs(hidden.predict(seen, verbose=0) - exported).mean())
+
+    assert error(network) < 0.3 * error(network.exact())
+
+
+@pytest.mark.parametrize(
+    ("quantisation", "least"), [("dynamic", 0.99), ("float16", 0.999), ("int8", 0.95)]
+)
 def test_quantised_maps_show_the_same_places(
     answers: Callable[[Quantisation], list[Answer]], quantisation: Quantisation, least: float
 ) -> None:
@@ -112,5 +130,6 @@ def test_each_quantisation_runs_in_litert_and_answers_alike(
         assert quantised.maps.dtype == quantised.logits.dtype == np.float32
         assert np.isfinite(quantised.maps).all()
         assert quantised.maps.min() >= 0.0
+        assert np.array_equal(quantised.lungs, exact.lungs)
         scale = np.abs(exact.logits).max()
-        assert np.abs(quantised.logits - exact.logits).max() < 0.25 * scale
+        assert np.abs(quantised.logits - exact.logits).max() < 0.4 * scale

@@ -249,13 +249,16 @@ class FakeServedModel:
 
 
 def test_the_step_leaves_the_check_and_its_record_in_the_run(
-    phantoms: tuple[list[Sample], TensorCache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    phantoms: tuple[list[Sample], TensorCache],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     samples = [
         replace(sample, split="left_out" if n < 2 else "test")
         for n, sample in enumerate(phantoms[0])
     ]
-    config = RunConfig(data=DataConfig(roots=(tmp_path,)), drawings=5)
+    config = RunConfig(data=DataConfig(roots=(tmp_path,)), drawings=5, check_from=10)
     run = RunDirectory(tmp_path, config)
     write_splits(tmp_path, Dataset(tuple(samples), ("Normal", "TB Positive"), "TB Positive"))
     with pytest.raises(TrainingError, match="run the step `export` first"):
@@ -274,6 +277,12 @@ def test_the_step_leaves_the_check_and_its_record_in_the_run(
     assert record["false_refusals"]["n"] == len(samples) - 2
     warned = record["out_of_distribution_warnings"]
     assert sum(row["n"] for row in warned.values()) == len(samples) - 2
+
+    step.fit_check(RunDirectory(tmp_path, config.model_copy(update={"check_from": 11})))
+
+    assert "takes 11 radiographs" in caplog.text
+    assert not run.input_check.exists()
+    assert not run.input_check_record.exists()
 
 
 def test_layouts_of_variants_come_from_the_pixels(examples: Examples) -> None:

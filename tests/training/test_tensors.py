@@ -6,6 +6,7 @@ import pytest
 from support.radiographs import radiograph_files
 from tbscreen_shared.bundle.store import sha256_of
 from tbscreen_shared.imaging import ImageLimits, read_radiograph, to_model_input
+from tbscreen_training.config import INPUT_PX
 from tbscreen_training.dataset import Sample
 from tbscreen_training.errors import TrainingError
 from tbscreen_training.tensors import TensorCache
@@ -18,7 +19,8 @@ def sample_of(path: Path) -> Sample:
 def test_training_sees_the_tensor_that_a_worker_sees_to_the_bit(tmp_path: Path) -> None:
     cache = TensorCache(tmp_path / "cache")
     for path in radiograph_files(tmp_path):
-        served = to_model_input(read_radiograph(path, limits=ImageLimits()), height=299, width=299)
+        radiograph = read_radiograph(path, limits=ImageLimits())
+        served = to_model_input(radiograph, height=INPUT_PX, width=INPUT_PX)
         for _ in ("decoded", "from the cache"):
             trained = cache.load(sample_of(path))
             assert trained.dtype == np.uint8

@@ -44,7 +44,7 @@ _FIELDS_OF_STEP: Final = {
     "split": ("seed",),
     "folds": ("label_shuffles",),
     "export": ("quantisation",),
-    "fit-check": ("drawings", "not_radiographs"),
+    "fit-check": ("drawings", "check_from", "not_radiographs"),
     "evaluate": ("calibration", "indeterminate_band", "show_source"),
     "report": ("calibration", "indeterminate_band", "show_source"),
     "publish": ("provenance",),

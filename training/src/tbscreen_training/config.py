@@ -60,6 +60,11 @@ class DataConfig(Frozen):
     leave_out: tuple[str, ...] = Field(
         default=(), description="sources that are neither trained on nor chosen by"
     )
+    calibrate_on: tuple[str, ...] = Field(
+        default=(),
+        description="sources left out on which, beside the validation split, probabilities and "
+        "thresholds are chosen",
+    )
     near_duplicates: bool = Field(
         default=True, description="repeats of a film are found and kept on one side of a split"
     )
@@ -67,6 +72,15 @@ class DataConfig(Frozen):
     test: float = Field(default=0.15, gt=0.0, lt=0.5)
     skip_unreadable: bool = False
     cache_dir: Path | None = Field(default=None, description="decoded tensors; None: in the run")
+
+    @model_validator(mode="after")
+    def _calibrates_on_what_is_left_out(self) -> "DataConfig":
+        if trained_on := sorted(set(self.calibrate_on) - set(self.leave_out)):
+            raise ValueError(
+                f"{', '.join(trained_on)} to calibrate on must be left out (--leave-out): on what "
+                "the network was fitted to, it is surer than anywhere else"
+            )
+        return self
 
 
 class Augmentation(Frozen):
@@ -122,6 +136,11 @@ class FitConfig(Frozen):
         description="last block of InceptionV3 that is used, mixed5 to mixed10",
     )
     lung_field: bool = Field(default=True, description="reduce radiographs to their lungs")
+    rounds: bool = Field(
+        default=True,
+        description="fit the head to features as the dynamic-range export computes them; "
+        "off for another quantisation",
+    )
     cache_features: int = Field(
         default=1, ge=0, description="stored variants of each image; 0: the whole network each time"
     )
@@ -167,6 +186,12 @@ class RunConfig(Frozen):
     )
     drawings: int = Field(
         default=60, ge=5, description="of each kind of what is no radiograph, for the input check"
+    )
+    check_from: int = Field(
+        default=200,
+        ge=1,
+        description="radiographs from which an input check is fitted; to fewer it would fit so "
+        "closely that it refused the next hospital's",
     )
     not_radiographs: Path | None = Field(
         default=None,

@@ -2,6 +2,7 @@
 
 import logging
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -96,7 +97,9 @@ def rewrite_report(run: RunDirectory) -> Evaluation:
         TrainingError: the run was never evaluated.
     """
     config, tables = run.config, Tables.load(run)
-    tables, evaluation = measure(tables, config.calibration, seed=config.seed)
+    tables, evaluation = measure(
+        tables, config.calibration, seed=config.seed, hospitals=config.data.calibrate_on
+    )
     tables.predictions.save(run.predictions)
     run.report.mkdir(exist_ok=True)
     for old in run.report.iterdir():
@@ -112,14 +115,26 @@ def rewrite_report(run: RunDirectory) -> Evaluation:
 
 
 def measure(
-    tables: Tables, calibration_method: CalibrationMethod, *, seed: int
+    tables: Tables,
+    calibration_method: CalibrationMethod,
+    *,
+    seed: int,
+    hospitals: Sequence[str] = (),
 ) -> tuple[Tables, Evaluation]:
-    """Computes every figure of the report; returns the calibrated tables beside them."""
+    """Computes every figure of the report; returns the calibrated tables beside them.
+
+    Args:
+        tables: of the run.
+        calibration_method: how probabilities are made of logits.
+        seed: of the resampling.
+        hospitals: sources left out that the calibration is fitted on too.
+    """
     uncalibrated = tables.predictions.of_view(PLAIN).uncalibrated()
-    calibration = fit_calibration(_rows_to_calibrate_on(uncalibrated)[1], calibration_method)
+    _, rows = _rows_to_calibrate_on(uncalibrated, hospitals)
+    calibration = fit_calibration(rows, calibration_method)
     tables = tables.calibrated(calibration)
     predictions = tables.predictions.of_view(PLAIN)
-    chosen_on, rows = _rows_to_calibrate_on(predictions)
+    chosen_on, rows = _rows_to_calibrate_on(predictions, hospitals)
     points = choose_operating_points(rows, measured_on=chosen_on)
     threshold = next(point.threshold for point in points if point.name == DEFAULT_POINT)
     sources = predictions.of_split("validation").both_class_sources()
@@ -172,16 +187,21 @@ def measure(
     )
 
 
-def _rows_to_calibrate_on(predictions: Predictions) -> tuple[str, Predictions]:
+def _rows_to_calibrate_on(
+    predictions: Predictions, hospitals: Sequence[str]
+) -> tuple[str, Predictions]:
     # A threshold found where the source gives the label away would be far too sure of itself.
     rows = predictions.of_split("validation")
     sources = rows.both_class_sources()
-    if not sources or set(sources) == set(rows.sources.tolist()):
-        return "validation split", rows
-    return (
-        f"validation split, sources with both classes ({', '.join(sources)})",
-        rows.of_sources(sources),
-    )
+    name = "validation split"
+    if sources and set(sources) != set(rows.sources.tolist()):
+        name = f"validation split, sources with both classes ({', '.join(sources)})"
+        rows = rows.of_sources(sources)
+    if not hospitals:
+        return name, rows
+    elsewhere = (predictions.splits == LEFT_OUT) & np.isin(predictions.sources, hospitals)
+    chosen = np.isin(predictions.files, rows.files) | elsewhere
+    return f"{name}, and {', '.join(hospitals)} left out", predictions.where(chosen)
 
 
 def _confounded(predictions: Predictions) -> dict[str, str]:

@@ -9,8 +9,7 @@ where the lung field lies in the frame.
 import json
 import logging
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +22,8 @@ from tbscreen_training.config import INPUT_PX, MAPS_PX, Quantisation
 from tbscreen_training.errors import TrainingError
 from tbscreen_training.files import write_atomically
 from tbscreen_training.lungs import PlaceInFrame
-from tbscreen_training.network import Network, to_base_input
+from tbscreen_training.network import Network
+from tbscreen_training.quantise import Tensors, quantise
 from tbscreen_training.run_directory import RunDirectory
 from tbscreen_training.served import (
     FRAME_FEATURES_NAME,
@@ -38,8 +38,6 @@ from tbscreen_training.served import (
 
 _log = logging.getLogger(__name__)
 _REPRESENTATIVE_IMAGES: Final = 128
-
-Tensors = Callable[[], Iterator[NDArray[np.uint8]]]
 
 
 def export_model(run: RunDirectory) -> None:
@@ -90,6 +88,7 @@ def save_serving_function(network: Network, folder: Path) -> None:
         raise TrainingError("export needs TensorFlow: run it with KERAS_BACKEND=tensorflow")
     import tensorflow as tf
 
+    network = network.exact()
     archive = keras.export.ExportArchive()
     archive.track(network.reader)
     archive.track(network.base)
@@ -102,8 +101,8 @@ def convert(folder: Path, quantisation: Quantisation, representative: Tensors) -
 
     Args:
         folder: the SavedModel.
-        quantisation: dynamic (int8 weights, float activations), float16, float32 or int8.
-        representative: gives uint8 (299, 299, 1) tensors, from which int8 learns its ranges.
+        quantisation: of the base's convolutions (quantise.py).
+        representative: gives uint8 (384, 384, 1) tensors, from which int8 learns its ranges.
 
     Raises:
         TrainingError: the file would need operations that LiteRT lacks.
@@ -112,11 +111,7 @@ def convert(folder: Path, quantisation: Quantisation, representative: Tensors) -
 
     # The ban is on its interpreter; the converter exists nowhere else.
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))  # noqa: TID251
-    _quantise(tf, converter, quantisation, representative)
-    with warnings.catch_warnings():
-        # The converter calibrates int8 with its own, deprecated, interpreter.
-        warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
-        model: bytes = converter.convert()
+    model = quantise(converter.convert(), quantisation, representative)
     refuse_foreign_operations(model)
     return model
 
@@ -128,11 +123,13 @@ def _serving_endpoint(tf: Any, network: Network) -> dict[str, Any]:
 
     def serve(radiograph: Any) -> dict[str, Any]:
         seen = network.reader(radiograph, training=False)
-        maps = network.base(to_base_input(seen["field"]), training=False)
-        hidden = tf.nn.relu(tf.reduce_mean(maps, axis=(1, 2)) @ w1 + b1)
+        maps = network.base(seen["field"], training=False)
+        hidden = tf.nn.relu(
+            tf.reduce_sum(tf.reduce_mean(maps, axis=(1, 2))[:, :, None] * w1, 1) + b1
+        )
         cam = class_activation(tf, maps, hidden, w1, w2)
         return {
-            LOGITS_NAME: hidden @ w2 + b2,
+            LOGITS_NAME: tf.reduce_sum(hidden[:, :, None] * w2, 1) + b2,
             MAPS_NAME: place(cam, seen["box"]),
             LUNGS_NAME: tf.nn.avg_pool2d(seen["lungs"], 2, 2, "VALID")[..., 0],
             FRAME_FEATURES_NAME: seen["features"],
@@ -147,21 +144,6 @@ def class_activation(tf: Any, maps: Any, hidden: Any, w1: Any, w2: Any) -> Any:
     """Returns Grad-CAM of each logit over the field: (1, K, m, m), ≥ 0, for one image's maps."""
     side, outputs = maps.shape[1], w2.shape[1]
     is_active = tf.cast(hidden > 0.0, tf.float32)
-    gradient = (is_active * w2.T) @ w1.T / side**2
+    gradient = tf.reduce_sum((is_active * w2.T)[:, None] * w1, axis=2) / side**2
     weighted = tf.reshape(maps, (side**2, maps.shape[-1])) @ tf.transpose(gradient)
     return tf.reshape(tf.transpose(tf.nn.relu(weighted)), (1, outputs, side, side))
-
-
-def _quantise(tf: Any, converter: Any, quantisation: Quantisation, representative: Tensors) -> None:
-    if quantisation == "float32":
-        return
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantisation == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    elif quantisation == "int8":
-
-        def calls() -> Iterator[dict[str, NDArray[np.uint8]]]:
-            for tensor in representative():
-                yield {INPUT_NAME: tensor[np.newaxis]}
-
-        converter.representative_dataset = calls

@@ -163,7 +163,8 @@ def feature_store(run: RunDirectory, network: Network) -> FeatureStore:
         run.dataset().samples,
         network,
         boundary=config.fine_tune.boundary,
-        weights=f"{named} {config.fit.top_block} lung_field={config.fit.lung_field}",
+        weights=f"{named} {config.fit.top_block} lung_field={config.fit.lung_field} "
+        f"rounds={config.fit.rounds}",
         tensors=run.tensors(),
         strengths=config.augmentation,
         seed=config.seed,

@@ -71,6 +71,15 @@ def add_data_sources(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="a source that is neither trained on nor chosen by; may be repeated",
     )
+    parser.add_argument(
+        "--calibrate-on",
+        action="append",
+        metavar="SOURCE",
+        dest=f"data{_SEPARATOR}calibrate_on",
+        default=argparse.SUPPRESS,
+        help="a source left out on which, beside the validation split, probabilities and "
+        "thresholds are chosen; may be repeated",
+    )
 
 
 def add_folds(parser: argparse.ArgumentParser) -> None:

@@ -28,6 +28,7 @@ from tbscreen_training.left_out import LABEL_SHUFFLE, FoldRecord
 from tbscreen_training.network import Network
 from tbscreen_training.predictions import PLAIN, Predictions
 from tbscreen_training.run_directory import RunDirectory
+from tbscreen_training.scoring import table_of
 
 _log = logging.getLogger(__name__)
 _BATCH: Final = 64
@@ -75,27 +76,8 @@ def _train_and_score(
         tables.append(table)
     seconds = time.monotonic() - started
     _write_record(folder, name, divisions[0], seed=config.seed, seconds=seconds)
-    _joined(tables).save(folder / "predictions.csv")
+    Predictions.stack(tables).save(folder / "predictions.csv")
     _log.info("fold %s: %.0f s", name, seconds)
-
-
-def _joined(tables: Sequence[Predictions]) -> Predictions:
-    def column(name: str) -> NDArray[Any]:
-        return np.concatenate([getattr(table, name) for table in tables])
-
-    return Predictions(
-        classes=tables[0].classes,
-        positive=tables[0].positive,
-        files=column("files"),
-        sources=column("sources"),
-        groups=column("groups"),
-        labels=column("labels"),
-        splits=column("splits"),
-        views=column("views"),
-        logits=column("logits"),
-        keras_logits=column("keras_logits"),
-        probabilities=column("probabilities"),
-    )
 
 
 def planned_folds(dataset: Dataset, folds: dict[str, tuple[str, ...]]) -> dict[str, Dataset]:
@@ -176,13 +158,17 @@ def _score(
     else:
         model, load = network.tail(boundary), store.maps
     rows = np.concatenate([divided.rows_of(split) for split in splits])
-    views = {PLAIN: load("plain")[0], LUNGS_BLANKED: load("blanked")[0]}
-    logits = [_predict(model, features, rows) for features in views.values()]
     # The labels are the true ones, whatever the fold was trained on.
     samples = [
         replace(dataset.samples[row], split=divided.samples[row].split) for row in rows.tolist()
     ]
-    return _table(dataset, samples * len(views), np.repeat([*views], len(rows)), logits)
+    views = {PLAIN: load("plain")[0], LUNGS_BLANKED: load("blanked")[0]}
+    return Predictions.stack(
+        [
+            table_of(dataset, samples, view, _predict(model, features, rows))
+            for view, features in views.items()
+        ]
+    )
 
 
 def _predict(model: Any, features: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -190,28 +176,6 @@ def _predict(model: Any, features: NDArray[Any], rows: NDArray[np.int64]) -> NDA
     return np.concatenate(
         [model.predict_on_batch(np.asarray(features[batch], np.float32)) for batch in batches]
     ).astype(np.float64)
-
-
-def _table(
-    dataset: Dataset,
-    samples: Sequence[Sample],
-    views: NDArray[np.str_],
-    logits: Sequence[NDArray[np.float64]],
-) -> Predictions:
-    found = np.concatenate(logits)
-    return Predictions(
-        classes=dataset.labels,
-        positive=dataset.positive,
-        files=np.array([sample.name for sample in samples]),
-        sources=np.array([sample.source for sample in samples]),
-        groups=np.array([sample.group for sample in samples]),
-        labels=np.array([sample.label for sample in samples]),
-        splits=np.array([sample.split for sample in samples]),
-        views=views,
-        logits=found,
-        keras_logits=found,
-        probabilities=np.empty((len(samples), len(dataset.labels))),
-    ).uncalibrated()
 
 
 def _write_record(folder: Path, name: str, divided: Dataset, *, seed: int, seconds: float) -> None:

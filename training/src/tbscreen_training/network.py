@@ -1,17 +1,18 @@
 """The network: lung field, InceptionV3 without its top, global average pooling, a small head.
 
 uint8 frame (n, 384, 384, 1) ─ lung finder, crop, standardise ─▶ field (n, 256, 256, 1) in -1…1
-    ─ grey to 3 channels ─ InceptionV3 up to its block mixed5 ─▶ maps (n, 14, 14, 768)
+    ─ InceptionV3 of one channel, up to its block mixed5 ─▶ maps (n, 14, 14, 768)
     ─ mean ─ Dense 256 ReLU ─ Dropout ─ Dense ─▶ logits (n, K)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import keras
 
+from tbscreen_training.dynamic_range import with_rounding, without_rounding
 from tbscreen_training.errors import TrainingError
 from tbscreen_training.files import replacing
 from tbscreen_training.lungs import FIELD_PX, FRAME_PX, build_lung_reader
@@ -29,7 +30,7 @@ class Network:
     Attributes:
         reader: uint8 (n, 384, 384, 1) to a dictionary: `field` (n, 256, 256, 1), `box` (n, 4),
             `lungs` (n, 64, 64, 1) and `features` (n, 192); never trained here.
-        base: InceptionV3 up to its top block, (n, 256, 256, 3) in -1…1 to maps (n, m, m, C).
+        base: InceptionV3 up to its top block, (n, 256, 256, 1) in -1…1 to maps (n, m, m, C).
         head: pooled features (n, C) to logits (n, K).
     """
 
@@ -41,7 +42,7 @@ class Network:
     def full(self) -> Any:
         """The whole network, uint8 (n, 384, 384, 1) to logits; never compiled."""
         frames = keras.Input((FRAME_PX, FRAME_PX, 1), dtype="uint8", name="radiograph")
-        maps = self.base(to_base_input(self.reader(frames)["field"]), training=False)
+        maps = self.base(self.reader(frames)["field"], training=False)
         return keras.Model(frames, self.head(_pool(maps)), name="network")
 
     @property
@@ -53,7 +54,7 @@ class Network:
     def pooled(self) -> Any:
         """Everything below the head: uint8 (n, 384, 384, 1) to pooled features (n, C)."""
         frames = keras.Input((FRAME_PX, FRAME_PX, 1), dtype="uint8", name="radiograph")
-        maps = self.base(to_base_input(self.reader(frames)["field"]), training=False)
+        maps = self.base(self.reader(frames)["field"], training=False)
         return keras.Model(frames, _pool(maps))
 
     def trunk(self, boundary: str) -> Any:
@@ -61,7 +62,7 @@ class Network:
         frames = keras.Input((FRAME_PX, FRAME_PX, 1), dtype="uint8", name="radiograph")
         lower = keras.Model(self.base.input, self.base.get_layer(boundary).output)
         field = self.reader(frames)["field"]
-        return keras.Model(frames, lower(to_base_input(field), training=False))
+        return keras.Model(frames, lower(field, training=False))
 
     def upper(self, boundary: str) -> Any:
         """Everything after the layer `boundary`, up to the pooled features (n, C)."""
@@ -87,6 +88,10 @@ class Network:
             for layer in self._blocks_after(boundary).layers:
                 layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
 
+    def exact(self) -> "Network":
+        """Returns a copy that does not round: the export rounds itself (dynamic_range.py)."""
+        return replace(self, base=without_rounding(self.base))
+
     def save(self, path: Path) -> None:
         """Writes all weights to a .weights.h5 file, whole or not at all."""
         with replacing(path) as partial:
@@ -108,6 +113,7 @@ def build_network(
     seed: int,
     top_block: str = "mixed5",
     lung_field: bool = True,
+    rounds: bool = True,
 ) -> Network:
     """Builds the network for `classes` classes: two share one logit, more have one each.
 
@@ -119,13 +125,16 @@ def build_network(
         seed: of every initial weight that is not read from a file.
         top_block: last block of InceptionV3 that is used, mixed5 to mixed10.
         lung_field: reduce radiographs to their lungs; False keeps the whole frame.
+        rounds: the base computes as the dynamic-range export does.
 
     Raises:
         TrainingError: the weights can not be had, or do not fit.
     """
     keras.utils.set_random_seed(seed)
-    whole = _build_base(weights)
+    whole = _of_one_channel(_build_base(weights))
     base = keras.Model(whole.input, whole.get_layer(top_block).output, name="inception_v3")
+    if rounds:
+        base = with_rounding(base)
     features = keras.Input((base.output.shape[-1],), name="features")
     hidden = keras.layers.Dense(HIDDEN_UNITS, activation="relu", name=HIDDEN)(features)
     kept = keras.layers.Dropout(dropout, seed=seed, name="dropout")(hidden)
@@ -157,9 +166,12 @@ def _build_base(weights: str) -> Any:
     return base
 
 
-def to_base_input(field: Any) -> Any:
-    """Repeats the grey field (n, 256, 256, 1) into InceptionV3's three channels."""
-    return keras.layers.Concatenate()([field, field, field])
+def _of_one_channel(base: Any) -> Any:
+    """Returns a base that reads grey as the given one reads grey in all three channels."""
+    first, *others = base.get_weights()
+    grey = keras.models.clone_model(base, input_tensors=keras.Input((FIELD_PX, FIELD_PX, 1)))
+    grey.set_weights([first.sum(axis=2, keepdims=True), *others])
+    return grey
 
 
 def _pool(maps: Any) -> Any:

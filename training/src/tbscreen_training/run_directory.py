@@ -125,6 +125,7 @@ class RunDirectory:
             seed=self.config.seed,
             top_block=self.config.fit.top_block,
             lung_field=self.config.fit.lung_field,
+            rounds=self.config.fit.rounds,
         )
 
     def forget_evaluation(self) -> None:

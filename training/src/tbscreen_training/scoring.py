@@ -66,7 +66,7 @@ def score(run: RunDirectory) -> None:
         predictions = score_views(dataset, samples, tensors, keras_predict, plain=keras_logits)
     predictions.save(run.predictions)
     histogram = score_by_histogram(dataset, samples, tensors, seed=run.config.seed)
-    _table(dataset, samples, PLAIN, histogram).save(run.controls / tables.HISTOGRAM_BASELINE)
+    table_of(dataset, samples, PLAIN, histogram).save(run.controls / tables.HISTOGRAM_BASELINE)
     _save_correlations(run, dataset, tensors)
     record = json.dumps({"scored_by": scored_by}).encode()
     write_atomically(run.controls / tables.RECORD, record)
@@ -114,7 +114,7 @@ def score_views(
                 logits.setdefault(view, []).append(np.asarray(predict(seen), np.float64))
                 rows.setdefault(view, []).extend(batch[index] for index in shown)
     return Predictions.stack(
-        [_table(dataset, rows[v], v, np.concatenate(logits[v])) for v in VIEWS if v in rows]
+        [table_of(dataset, rows[v], v, np.concatenate(logits[v])) for v in VIEWS if v in rows]
     )
 
 
@@ -126,9 +126,10 @@ def _predict_all(
     return np.concatenate(logits).astype(np.float64)
 
 
-def _table(
+def table_of(
     dataset: Dataset, samples: Sequence[Sample], view: str, logits: NDArray[np.float64]
 ) -> Predictions:
+    """Returns the uncalibrated table of samples in one view, from their logits (n, K)."""
     table = Predictions(
         classes=dataset.labels,
         positive=dataset.positive,

@@ -42,6 +42,15 @@ def fit_check(run: RunDirectory) -> None:
     if not run.export_record.is_file():
         raise TrainingError(f"{run.root} has no exported model: run the step `export` first")
     samples = [sample for sample in run.dataset().samples if sample.split != LEFT_OUT]
+    if len(samples) < run.config.check_from:
+        run.input_check.unlink(missing_ok=True)
+        run.input_check_record.unlink(missing_ok=True)
+        _log.warning(
+            "no input check: it takes %d radiographs (--check-from) and there are %d; the bundle "
+            "will judge whatever it is given",
+            *(run.config.check_from, len(samples)),
+        )
+        return
     examples = gather(
         samples,
         run.tensors(),

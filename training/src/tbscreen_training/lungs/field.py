@@ -15,7 +15,7 @@ from tbscreen_training.lungs.finder import FRAME_PX, LUNGS_PX
 FIELD_PX: Final = 256
 """Side of the square lung field, pixels."""
 
-MARGIN: Final = 0.04
+MARGIN: Final = 0.05
 """Added to the lungs' box on each side, as a share of it."""
 
 _TAIL: Final = 0.01
@@ -37,7 +37,9 @@ class LungBox(layers.Layer):  # type: ignore[misc]  # Keras has no types
 
     def call(self, lungs: Any) -> Any:
         """Returns the boxes."""
-        mask = ops.cast(lungs[..., 0] > 0.5, "float32")
+        # Nothing here jumps: a box that steps from cell to cell would move by 6 pixels for a
+        # difference in the last digit, between two machines or two exports.
+        mask = ops.clip(4.0 * lungs[..., 0] - 1.5, 0.0, 1.0)
         area = ops.mean(mask, axis=(1, 2))
         top, bottom = self._extent(ops.sum(mask, axis=2))
         left, right = self._extent(ops.sum(mask, axis=1))
@@ -46,11 +48,15 @@ class LungBox(layers.Layer):  # type: ignore[misc]  # Keras has no types
         return ops.where(area[:, None] >= _LEAST_AREA, found, whole)
 
     def _extent(self, profile: Any) -> tuple[Any, Any]:
-        # A running sum as a product: LiteRT's own is not delegated.
-        running = ops.matmul(profile, ops.convert_to_tensor(_ADD_UP))
-        share = running / ops.maximum(running[:, -1:], 1e-6)
-        low = ops.sum(ops.cast(share < _TAIL, "float32"), axis=1) / LUNGS_PX
-        high = (ops.sum(ops.cast(share < 1 - _TAIL, "float32"), axis=1) + 1) / LUNGS_PX
+        total = ops.maximum(ops.sum(profile, axis=1, keepdims=True), 1e-6)
+        # A running sum as products: LiteRT's own is not delegated, and a matrix would be rounded.
+        before = ops.sum(profile[:, :, None] * _ADD_UP, axis=1) / total
+        cell = ops.maximum(profile / total, 1e-6)
+
+        def reached(share: float) -> Any:
+            return ops.sum(ops.clip((share - before) / cell, 0.0, 1.0), axis=1) / LUNGS_PX
+
+        low, high = reached(_TAIL), reached(1 - _TAIL)
         margin = (high - low) * MARGIN
         return low - margin, high + margin
 
@@ -101,15 +107,22 @@ def crop(planes: Any, box: Any, size: int) -> Any:
 
 
 def _statistics(frame: Any, lungs: Any) -> tuple[Any, Any]:
-    cell = FRAME_PX // LUNGS_PX
-    seen = ops.average_pool(frame, cell)
-    fine = ops.average_pool(ops.square(frame), cell)
-    total = ops.maximum(ops.sum(lungs, axis=(1, 2, 3)), 1e-3)
-    mean = ops.sum(seen * lungs, axis=(1, 2, 3)) / total
-    variance = ops.sum(fine * lungs, axis=(1, 2, 3)) / total - ops.square(mean)
-    whole = ops.mean(fine, axis=(1, 2, 3)) - ops.square(ops.mean(seen, axis=(1, 2, 3)))
-    least = ops.maximum(_LEAST_SPREAD, _LEAST_RELATIVE_SPREAD * ops.sqrt(ops.maximum(whole, 0.0)))
-    return mean, ops.maximum(ops.sqrt(ops.maximum(variance, 0.0)), least)
+    mean = _over_lungs(frame, lungs)
+    variance = _over_lungs(ops.square(frame - mean), lungs)
+    whole = _mean(ops.square(frame - _mean(frame)))
+    least = ops.maximum(_LEAST_SPREAD, _LEAST_RELATIVE_SPREAD * ops.sqrt(whole))
+    return mean[:, 0, 0, 0], ops.maximum(ops.sqrt(variance), least)[:, 0, 0, 0]
+
+
+def _over_lungs(planes: Any, lungs: Any) -> Any:
+    # Sums go through means of 8 x 8: a long one differs in its fifth digit between two machines.
+    cells = ops.average_pool(planes, FRAME_PX // LUNGS_PX)
+    total = ops.maximum(_mean(lungs), 1e-6)
+    return _mean(cells * lungs) / total
+
+
+def _mean(planes: Any) -> Any:
+    return ops.mean(ops.average_pool(planes, 8), axis=(1, 2), keepdims=True)
 
 
 def _sample(low: Any, high: Any, source: int, target: int) -> Any:
@@ -135,4 +148,4 @@ def _centres(count: int) -> Any:
     return ops.convert_to_tensor(np.arange(count, dtype=np.float32) + 0.5)
 
 
-_ADD_UP: Final = np.triu(np.ones((LUNGS_PX, LUNGS_PX), np.float32))
+_ADD_UP: Final = np.triu(np.ones((LUNGS_PX, LUNGS_PX), np.float32), 1)
