@@ -16,13 +16,19 @@ Submit = Callable[[Path], str]
 Finished = Callable[[str], dict[str, Any]]
 
 
+CLASSES = ("Normal", "Other Disease", "TB Positive")
+
+
 @pytest.fixture(scope="module")
 def labelled_phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = Path(tmp_path_factory.mktemp("data"))
-    for label, positive in (("Normal", False), ("TB Positive", True)):
+    for place, label in enumerate(CLASSES):
         (root / label).mkdir()
-        for seed in range(16):
-            image = draw_phantom(seed + 100 * positive, positive=positive, size=(320, 320))
+        for seed in range(12):
+            spotted = label == "TB Positive"
+            image = draw_phantom(seed + 100 * place, positive=spotted, size=(320, 320))
+            if label == "Other Disease":
+                image.paste(190, (0, 180, 160, 260))
             image.save(root / label / f"{seed}.png")
     # The container's user is another one than the user who drew these.
     for path in (root, *root.rglob("*")):
@@ -46,7 +52,7 @@ def test_workers_swap_to_a_freshly_trained_model_without_losing_a_job(
         *("--weights", "none", "--epochs", "1", "--cache-features", "1", "--label-shuffles", "1"),
         # The phantoms all repeat one chest.
         *("--fine-tune-from-block", "none", "--no-near-duplicates"),
-        *("--force", "sixteen phantoms for an epoch can not pass the release gate"),
+        *("--force", "a few phantoms for an epoch can not pass the release gate"),
     )
     # A steady stream while each worker swaps on its own.
     locations: list[str] = []
@@ -60,7 +66,13 @@ def test_workers_swap_to_a_freshly_trained_model_without_losing_a_job(
     jobs = [finished(location) for location in locations]
     assert Counter(job["status"] for job in jobs) == {"succeeded": len(jobs)}
     assert {job["result"]["model"]["version"] for job in jobs} <= {before, after}
-    assert jobs[-1]["result"]["model"]["version"] == after
+    answer = jobs[-1]["result"]
+    assert answer["model"]["version"] == after
+    # Two classes before, three now.
+    assert tuple(sorted(answer["probabilities"])) == CLASSES
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
+    assert answer["probability"] == answer["probabilities"]["TB Positive"]
+    assert answer["prediction"] in {*CLASSES, "Indeterminate"}
     report = http.get(f"/v1/models/{after}/report/")
     assert report.status_code == 200
     assert "not a medical device" in report.text

@@ -173,7 +173,7 @@ def three_class_run(
         command(
             *("run", "--data", phantom_manifest, "--out", out, "--name", "run", ONE_CHEST),
             *("--models-dir", out / "models", "--weights", "none", "--cache-features", 1),
-            *("--epochs", KILLED_RUN_EPOCHS),
+            *("--epochs", KILLED_RUN_EPOCHS, "--heads", 2),
             *("--fine-tune-from-block", "mixed5", "--fine-tune-epochs", 1, "--drawings", 5),
             *("--check-from", 10),
             *("--label-shuffles", 2),
@@ -181,13 +181,13 @@ def three_class_run(
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 240
-    while not (run / "checkpoints" / "head" / "last.npz").is_file():
+    while not (run / "checkpoints" / "head" / "0" / "last.npz").is_file():
         assert process.poll() is None, "the run ended before its first checkpoint"
         assert time.monotonic() < deadline, "the run made no checkpoint"
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    with np.load(run / "checkpoints" / "head" / "last.npz") as checkpoint:
+    with np.load(run / "checkpoints" / "head" / "0" / "last.npz") as checkpoint:
         (run / "rows-when-killed.json").write_text(str(checkpoint["rows"]))
     models = ("--models-dir", out / "models", "--force", FORCED)
     done = train("run", "--resume", "--out", out, *models)

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,21 @@ def test_named_folds_leave_out_what_they_name() -> None:
         "films": 30,
         "archive": 30,
     }
+
+
+def test_what_repeats_an_image_that_is_scored_is_not_trained_on() -> None:
+    before = dataset()
+    film = next(s for s in before.samples if s.source == "films")
+    repeat = next(s for s in before.of_split("train") if s.source == "hospital")
+    samples = tuple(
+        replace(s, group=film.group) if s.name == repeat.name else s for s in before.samples
+    )
+    planned = planned_folds(replace(before, samples=samples), {"films": ("films",)})["films"]
+    assert repeat.name not in {s.name for s in planned.of_split("train")}
+    assert (
+        len(planned.of_split("train"))
+        == len(planned_folds(before, {"films": ("films",)})["films"].of_split("train")) - 1
+    )
 
 
 def test_a_fold_that_takes_a_whole_class_away_is_refused() -> None:

@@ -136,6 +136,13 @@ class FitConfig(Frozen):
         description="last block of InceptionV3 that is used, mixed5 to mixed10",
     )
     lung_field: bool = Field(default=True, description="reduce radiographs to their lungs")
+    heads: int = Field(
+        default=5,
+        ge=1,
+        le=32,
+        description="heads that are trained from seeds of their own and averaged; one where no "
+        "features are stored",
+    )
     rounds: bool = Field(
         default=True,
         description="fit the head to features as the dynamic-range export computes them; "

@@ -10,8 +10,7 @@ from tbscreen_training.baselines import (
     measure_predictability,
 )
 from tbscreen_training.delong import Difference, auc_interval
-from tbscreen_training.figures import auc_with_interval
-from tbscreen_training.left_out import LABEL_SHUFFLE, Fold, auc_by_view, blanked_gap
+from tbscreen_training.left_out import LABEL_SHUFFLE, Fold, auc_by_view, blanked_gap, shuffled_auc
 from tbscreen_training.predictions import PLAIN, Predictions
 
 
@@ -101,7 +100,7 @@ def _shuffled(folds: Sequence[Fold], *, seed: int) -> ShuffledLabels | None:
     for fold in folds:
         if fold.record.name == LABEL_SHUFFLE:
             rows = fold.predictions.of_view(PLAIN).of_split("test")
-            auc = auc_with_interval(rows, seed=seed)
+            auc = shuffled_auc(rows, seed=seed)
             return ShuffledLabels(
                 images=len(rows),
                 auc=auc,

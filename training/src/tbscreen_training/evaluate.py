@@ -69,6 +69,7 @@ class Evaluation(Frozen):
     splits: dict[str, dict[str, Any]]
     both_class_source_names: tuple[str, ...]
     both_class_sources: dict[str, dict[str, Any]]
+    calibrated_on: tuple[str, ...]
     by_source: dict[str, dict[str, Any]]
     confounded_sources: dict[str, str]
     net_benefit: list[NetBenefit]
@@ -137,7 +138,12 @@ def measure(
     chosen_on, rows = _rows_to_calibrate_on(predictions, hospitals)
     points = choose_operating_points(rows, measured_on=chosen_on)
     threshold = next(point.threshold for point in points if point.name == DEFAULT_POINT)
-    sources = predictions.of_split("validation").both_class_sources()
+    test = predictions.of_split("test")
+    sources = tuple(
+        source
+        for source in predictions.of_split("validation").both_class_sources()
+        if len({*test.of_sources((source,)).is_positive.tolist()}) == 2
+    )
     splits = {split: predictions.of_split(split) for split in SCORED_SPLITS}
     within = {split: rows.of_sources(sources) for split, rows in splits.items()} if sources else {}
     where = f"test split, sources with both classes ({', '.join(sources)})"
@@ -173,6 +179,7 @@ def measure(
         both_class_sources={
             name: figures_of(rows, threshold, seed=seed) for name, rows in within.items()
         },
+        calibrated_on=tuple(hospitals),
         by_source=figures_by_source(unseen(predictions), points, seed=seed),
         confounded_sources=_confounded(predictions.where(predictions.splits != LEFT_OUT)),
         net_benefit=net_benefits(on_test, seed=seed),

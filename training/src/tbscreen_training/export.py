@@ -48,6 +48,12 @@ def export_model(run: RunDirectory) -> None:
             converter needed operations that LiteRT lacks.
     """
     run.forget_evaluation()
+    if run.config.fit.rounds != (run.config.quantisation == "dynamic"):
+        _log.warning(
+            "the head was fitted to features %s rounding, and the export is %s: the release gate "
+            "may find decisions flipped. --rounds belongs to dynamic, --no-rounds to the others",
+            *("with" if run.config.fit.rounds else "without", run.config.quantisation),
+        )
     tensors, train = run.tensors(), run.dataset().of_split("train")
     step = max(1, len(train) // _REPRESENTATIVE_IMAGES)
 

@@ -24,7 +24,7 @@ _SECTIONS: Final[dict[str, tuple[type[Frozen], str]]] = {
     "fit": (FitConfig, ""),
     "fine_tune": (FineTuneConfig, "fine-tune-"),
 }
-_OWN_SYNTAX: Final = ("roots", "classes", "leave_out", "folds")
+_OWN_SYNTAX: Final = ("roots", "classes", "leave_out", "calibrate_on", "folds")
 _SEPARATOR: Final = "."
 
 
@@ -44,7 +44,7 @@ def add_fields(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def add_data_sources(parser: argparse.ArgumentParser) -> None:
-    """Adds --data, --class and --leave-out, which may be repeated."""
+    """Adds --data, --class, --leave-out and --calibrate-on, which may be repeated."""
     parser.add_argument(
         "--data",
         action="append",

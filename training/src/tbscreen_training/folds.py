@@ -5,8 +5,10 @@ is and with the lungs blanked. Which recipe is better is decided by these, not b
 splits.
 """
 
+import hashlib
 import json
 import logging
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +26,8 @@ from tbscreen_training.errors import TrainingError
 from tbscreen_training.features import FeatureStore
 from tbscreen_training.files import write_atomically
 from tbscreen_training.fit import feature_store, train_head, train_upper_blocks
-from tbscreen_training.left_out import LABEL_SHUFFLE, FoldRecord
+from tbscreen_training.left_out import LABEL_SHUFFLE, THIS_MODEL, TRAINING, FoldRecord
+from tbscreen_training.lung_masks import lungs_told
 from tbscreen_training.network import Network
 from tbscreen_training.predictions import PLAIN, Predictions
 from tbscreen_training.run_directory import RunDirectory
@@ -43,21 +46,46 @@ def train_folds(run: RunDirectory) -> None:
     config, dataset = run.config, run.dataset()
     if not config.fit.cache_features:
         raise TrainingError("folds train on stored features: --cache-features must be above 0")
-    for name, divided in planned_folds(dataset, config.folds).items():
-        if not (run.folds / name / "predictions.csv").is_file():
-            _train_and_score(run, name, [divided], (LEFT_OUT,))
-    if not (run.folds / LABEL_SHUFFLE / "predictions.csv").is_file():
-        shuffled = [
-            shuffle_labels(dataset, seed=config.seed + number)
-            for number in range(config.label_shuffles)
-        ]
-        _train_and_score(run, LABEL_SHUFFLE, shuffled, ("validation", "test"))
+    shuffled = [
+        shuffle_labels(dataset, seed=config.seed + number)
+        for number in range(config.label_shuffles)
+    ]
+    wanted = {
+        name: ([divided], (LEFT_OUT,))
+        for name, divided in planned_folds(dataset, config.folds).items()
+    } | {LABEL_SHUFFLE: (shuffled, ("validation", "test"))}
+    for folder in run.folds.glob("*"):
+        if folder not in map(run.fold, wanted):
+            shutil.rmtree(folder)
+    for name, (divisions, splits) in wanted.items():
+        if not _is_done(run.fold(name), _recipe(config, divisions)):
+            _train_and_score(run, name, divisions, splits)
+
+
+def _recipe(config: RunConfig, divisions: Sequence[Dataset]) -> str:
+    """Returns what decides a fold's outcome, as a digest."""
+    parts = [
+        *(part.model_dump(mode="json") for part in (config.fit, config.fine_tune)),
+        *(config.augmentation.model_dump(), config.seed),
+        [[(s.sha256, s.label, s.split) for s in divided.samples] for divided in divisions],
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _is_done(folder: Path, recipe: str) -> bool:
+    """Whether this very fold was trained and scored; what another recipe left is removed."""
+    file = folder / "recipe"
+    if not file.is_file() or file.read_text() != recipe:
+        shutil.rmtree(folder, ignore_errors=True)
+        # Written before the first checkpoint, so that none of another recipe is continued.
+        write_atomically(file, recipe.encode())
+    return (folder / "predictions.csv").is_file()
 
 
 def _train_and_score(
     run: RunDirectory, name: str, divisions: Sequence[Dataset], splits: Sequence[str]
 ) -> None:
-    config, dataset, folder = run.config, run.dataset(), run.folds / name
+    config, folder = run.config, run.fold(name)
     started = time.monotonic()
     tables = []
     for number, divided in enumerate(divisions):
@@ -68,11 +96,11 @@ def _train_and_score(
         train_head(network, config, divided, store, checkpoints / "head")
         if config.fine_tune.boundary is not None:
             train_upper_blocks(network, config, divided, store, checkpoints / "fine-tune")
-        table = _score(network, config, dataset, divided, store, splits)
+        table = _score(run, network, divided, store, splits)
         if len(divisions) > 1:
             # What varies from training to training is the training: it is the unit to resample.
             files = np.array([f"{file} ({number})" for file in table.files])
-            table = replace(table, files=files, groups=np.full(len(table), f"training {number}"))
+            table = replace(table, files=files, groups=np.full(len(table), f"{TRAINING}{number}"))
         tables.append(table)
     seconds = time.monotonic() - started
     _write_record(folder, name, divisions[0], seed=config.seed, seconds=seconds)
@@ -95,11 +123,14 @@ def planned_folds(dataset: Dataset, folds: dict[str, tuple[str, ...]]) -> dict[s
     wanted = folds or {source: (source,) for source in _both_class_sources(dataset)}
     planned = {}
     for name, sources in wanted.items():
+        if name in (LABEL_SHUFFLE, THIS_MODEL):
+            raise TrainingError(f"--fold {name}: that is the name of another table; choose another")
         if not known.issuperset(sources):
             raise TrainingError(f"--fold {name}: the data have the sources {sorted(known)}")
-        # What the run leaves out is no longer there for its folds.
+        scored = {sample.group for sample in dataset.samples if sample.source in sources}
         samples = tuple(
-            replace(sample, split=_split_in_fold(sample, sources)) for sample in dataset.samples
+            replace(sample, split=_split_in_fold(sample, sources, scored))
+            for sample in dataset.samples
         )
         divided = Dataset(samples, dataset.labels, dataset.positive)
         for split in ("train", "validation"):
@@ -128,10 +159,11 @@ def shuffle_labels(dataset: Dataset, *, seed: int) -> Dataset:
     return Dataset(tuple(dealt), dataset.labels, dataset.positive)
 
 
-def _split_in_fold(sample: Sample, sources: Sequence[str]) -> str:
+def _split_in_fold(sample: Sample, sources: Sequence[str], scored: set[str]) -> str:
     if sample.source in sources:
         return LEFT_OUT
-    return "" if sample.split == LEFT_OUT else sample.split
+    # What the run leaves out is not there for its folds; nor is what repeats a scored image.
+    return "" if sample.split == LEFT_OUT or sample.group in scored else sample.split
 
 
 def _both_class_sources(dataset: Dataset) -> list[str]:
@@ -145,14 +177,13 @@ def _both_class_sources(dataset: Dataset) -> list[str]:
 
 
 def _score(
+    run: RunDirectory,
     network: Network,
-    config: RunConfig,
-    dataset: Dataset,
     divided: Dataset,
     store: FeatureStore,
     splits: Sequence[str],
 ) -> Predictions:
-    boundary = config.fine_tune.boundary
+    dataset, boundary = run.dataset(), run.config.fine_tune.boundary
     if boundary is None:
         model, load = network.head, store.pooled
     else:
@@ -162,11 +193,15 @@ def _score(
     samples = [
         replace(dataset.samples[row], split=divided.samples[row].split) for row in rows.tolist()
     ]
-    views = {PLAIN: load("plain")[0], LUNGS_BLANKED: load("blanked")[0]}
+    plain = _predict(model, load("plain")[0], rows)
+    blanked = _predict(model, load("blanked")[0], rows)
+    # Where the lungs are not told there is nothing to take away, and no row.
+    told = lungs_told(samples, run.tensors())
+    with_lungs = [sample for sample, is_told in zip(samples, told, strict=True) if is_told]
     return Predictions.stack(
         [
-            table_of(dataset, samples, view, _predict(model, features, rows))
-            for view, features in views.items()
+            table_of(dataset, samples, PLAIN, plain),
+            table_of(dataset, with_lungs, LUNGS_BLANKED, blanked[told]),
         ]
     )
 

@@ -5,7 +5,7 @@ Pure: from tables and figures to checks. `release.py` gathers what they read.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,15 @@ from sklearn.metrics import roc_auc_score
 from tbscreen_shared.bundle import Calibration, Interval, OperatingPoint
 from tbscreen_shared.contracts import Frozen
 from tbscreen_training.delong import Difference
-from tbscreen_training.figures import auc_with_interval
-from tbscreen_training.left_out import LABEL_SHUFFLE, Fold
+from tbscreen_training.left_out import LABEL_SHUFFLE, Fold, shuffled_auc
 from tbscreen_training.predictions import PLAIN, Predictions
 from tbscreen_training.standing import Comparison, Standing, has_both, mean_of, subtract
 
 PARITY_AUC: Final = 0.005
 PARITY_FLIPS: Final = 0.005
+REFUSALS: Final = 0.01
+REFUSALS_OF_A_SOURCE: Final = 0.05
+_ENOUGH_TO_TELL: Final = 20
 
 _NO_FOLDS: Final = "the run has no folds: run the step `folds`, which needs two sources or more"
 
@@ -138,6 +140,32 @@ def check_operations(foreign: Sequence[str]) -> Check:
     )
 
 
+def check_refusals(record: Any) -> Check:
+    """Checks that the input check lets radiographs through, those of each source among them.
+
+    Args:
+        record: input-check.json, or None for a bundle that has no check and refuses nothing.
+    """
+    name = "radiographs refused by the input check"
+    limit = f"at most {REFUSALS:.0%}, of no source above {REFUSALS_OF_A_SOURCE:.0%}"
+    if record is None:
+        return Check(name=name, passed=True, figure="no check", limit=limit)
+    share = record["false_refusals"]["share"]["value"]
+    by_source = {
+        source: found["share"]["value"]
+        for source, found in record["false_refusals_by_source"].items()
+        if found["n"] >= _ENOUGH_TO_TELL
+    }
+    worst = max(by_source, key=lambda source: by_source[source], default=None)
+    return Check(
+        name=name,
+        passed=share <= REFUSALS and (worst is None or by_source[worst] <= REFUSALS_OF_A_SOURCE),
+        figure=f"{share:.2%}",
+        limit=limit,
+        note="" if worst is None else f"most of {worst}: {by_source[worst]:.1%}",
+    )
+
+
 def check_label_shuffle(folds: Sequence[Fold], *, seed: int) -> Check:
     """Checks that a training on shuffled labels learned nothing: else the evaluation leaks."""
     name, limit = "AUC trained on shuffled labels", "interval with 0.5"
@@ -146,7 +174,7 @@ def check_label_shuffle(folds: Sequence[Fold], *, seed: int) -> Check:
     if rows is None or not has_both(rows):
         note = f"no fold {LABEL_SHUFFLE} that scored both kinds: run the step `folds`"
         return Check(name=name, passed=False, figure="-", limit=limit, note=note)
-    auc = auc_with_interval(rows, seed=seed)
+    auc = shuffled_auc(rows, seed=seed)
     return Check(
         name=name,
         passed=auc.low <= 0.5 <= auc.high,

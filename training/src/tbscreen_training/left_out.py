@@ -11,7 +11,10 @@ from statistics import fmean
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
+from scipy.stats import t  # type: ignore[import-untyped]
+from sklearn.metrics import roc_auc_score
 
 from tbscreen_shared.bundle import Interval
 from tbscreen_shared.contracts import Frozen, Recorded
@@ -26,6 +29,9 @@ from tbscreen_training.predictions import PLAIN, Predictions
 LABEL_SHUFFLE: Final = "label-shuffle"
 THIS_MODEL: Final = "this model"
 """Name of the run itself as a fold."""
+
+TRAINING: Final = "training "
+"""The rows of a fold of several trainings have this and a number for a group."""
 
 _RECORD: Final = "fold.json"
 
@@ -163,6 +169,23 @@ def measure_left_out(folds: Sequence[Fold], *, seed: int) -> LeftOut | None:
     )
 
 
+def shuffled_auc(rows: Predictions, *, seed: int) -> Interval:
+    """Returns the AUC of trainings on shuffled labels, with its 95 % interval.
+
+    With several trainings, each a group of its own, Student's interval of their mean: what varies
+    is the training, and resampling eight of them is too sure of itself. With one, by resampling
+    groups.
+    """
+    trainings = sorted(set(rows.groups.tolist()))
+    if not all(name.startswith(TRAINING) for name in trainings) or len(trainings) < 2:
+        return auc_with_interval(rows, seed=seed)
+    each = [rows.where(rows.groups == name) for name in trainings]
+    aucs = np.array([roc_auc_score(one.is_positive, one.scores) for one in each])
+    reach = float(t.ppf(0.975, len(aucs) - 1) * aucs.std(ddof=1) / np.sqrt(len(aucs)))
+    mean = float(aucs.mean())
+    return Interval(value=mean, low=max(0.0, mean - reach), high=min(1.0, mean + reach))
+
+
 def unseen(rows: Predictions) -> Predictions:
     """Returns the rows that nothing was trained on or chosen by: test, and sources left out."""
     return rows.where(np.isin(rows.splits, ("test", LEFT_OUT)))
@@ -187,7 +210,17 @@ def blanked_gap(rows: Predictions) -> tuple[Difference | None, int]:
     paired = plain.where(np.array([place[name] for name in blanked.files.tolist()], np.int64))
     if not _has_both(blanked):
         return None, len(blanked)
-    return auc_difference(blanked.is_positive, paired.scores, blanked.scores), len(blanked)
+    sick = blanked.is_positive
+    return auc_difference(sick, paired.scores, as_telling(sick, blanked.scores)), len(blanked)
+
+
+def as_telling(sick: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns scores turned round where their AUC is below 0.5.
+
+    Without the lungs, an AUC of 0.4 tells the classes apart as well as one of 0.6: what is left to
+    read off the frame is its distance from 0.5, whichever way it points.
+    """
+    return -scores if roc_auc_score(sick, scores) < 0.5 else scores
 
 
 def _fold_figures(fold: Fold, *, seed: int) -> FoldFigures:

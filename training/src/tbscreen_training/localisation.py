@@ -37,14 +37,14 @@ class MapOnLung:
         group: of the image.
         label: true class.
         on_lung: share of the map that lies on lung; NaN for a map that is 0 everywhere.
-        lung: share of the frame that is lung.
+        without_aim: share on lung of a map that is 1 over the whole field.
     """
 
     file: str
     group: str
     label: str
     on_lung: float
-    lung: float
+    without_aim: float
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class Localisation(Frozen):
     Attributes:
         images: those called positive, whose lungs are known.
         on_lung: mean share of the map on lung.
-        lung: mean share of the frame that is lung: what a map without aim would get.
+        without_aim: mean share on lung of a map that is 1 over the whole field the network sees.
         randomised_images: how many maps the correlations are of.
         correlations: mean rank correlation by what was drawn anew; near 0 is good.
     """
 
     images: int
     on_lung: Interval | None
-    lung: float | None
+    without_aim: float | None
     randomised_images: int
     correlations: dict[str, Difference]
 
@@ -125,7 +125,7 @@ def load_on_lung(path: Path) -> list[MapOnLung]:
     """Reads what `save_table` wrote; nothing where there is no file."""
     rows = read_csv(path) if path.is_file() else []
     return [
-        MapOnLung(r["file"], r["group"], r["label"], float(r["on_lung"]), float(r["lung"]))
+        MapOnLung(r["file"], r["group"], r["label"], float(r["on_lung"]), float(r["without_aim"]))
         for r in rows
     ]
 
@@ -159,7 +159,7 @@ def measure_localisation(
     return Localisation(
         images=len(rows),
         on_lung=share,
-        lung=float(np.mean([row.lung for row in rows])) if rows else None,
+        without_aim=float(np.mean([row.without_aim for row in rows])) if rows else None,
         randomised_images=len({row.file for row in known}),
         correlations={
             name: _mean_correlation([row for row in known if row.randomised == name], seed=seed)

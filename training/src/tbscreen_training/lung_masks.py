@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tbscreen_training.controls import Mask
+from tbscreen_training.controls import Mask, tells_lungs
 from tbscreen_training.lungs import LungFinder
 from tbscreen_training.sample import Sample
 from tbscreen_training.sources.masks import read_mask
+from tbscreen_training.tensors import TensorCache
 
 _LUNG: Final = 0.5
+_BATCH: Final = 64
 
 
 class LungMasks:
@@ -45,3 +47,13 @@ class LungMasks:
     @cached_property
     def _finder(self) -> LungFinder:
         return LungFinder()
+
+
+def lungs_told(samples: Sequence[Sample], tensors: TensorCache) -> NDArray[np.bool_]:
+    """Returns of which samples (n,) the mask is one of lungs (`controls.tells_lungs`)."""
+    masks, told = LungMasks(), []
+    for low in range(0, len(samples), _BATCH):
+        batch = samples[low : low + _BATCH]
+        images = np.stack([tensors.load(sample) for sample in batch])
+        told += [tells_lungs(mask) for mask in masks.of(batch, images)]
+    return np.array(told, np.bool_)

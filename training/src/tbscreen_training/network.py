@@ -5,12 +5,14 @@ uint8 frame (n, 384, 384, 1) ─ lung finder, crop, standardise ─▶ field (n,
     ─ mean ─ Dense 256 ReLU ─ Dropout ─ Dense ─▶ logits (n, K)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import keras
+import numpy as np
 
 from tbscreen_training.dynamic_range import with_rounding, without_rounding
 from tbscreen_training.errors import TrainingError
@@ -18,9 +20,11 @@ from tbscreen_training.files import replacing
 from tbscreen_training.lungs import FIELD_PX, FRAME_PX, build_lung_reader
 
 HIDDEN: Final = "hidden"
-"""Name of the head's hidden layer."""
+LOGITS: Final = "logits"
+"""Names of the head's layers."""
 
 HIDDEN_UNITS: Final = 256
+"""Of one head; several side by side are one wider layer."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ def build_network(
     top_block: str = "mixed5",
     lung_field: bool = True,
     rounds: bool = True,
+    heads: int = 1,
 ) -> Network:
     """Builds the network for `classes` classes: two share one logit, more have one each.
 
@@ -126,6 +131,7 @@ def build_network(
         top_block: last block of InceptionV3 that is used, mixed5 to mixed10.
         lung_field: reduce radiographs to their lungs; False keeps the whole frame.
         rounds: the base computes as the dynamic-range export does.
+        heads: how many heads are averaged, side by side in one of as many times the width.
 
     Raises:
         TrainingError: the weights can not be had, or do not fit.
@@ -135,12 +141,38 @@ def build_network(
     base = keras.Model(whole.input, whole.get_layer(top_block).output, name="inception_v3")
     if rounds:
         base = with_rounding(base)
-    features = keras.Input((base.output.shape[-1],), name="features")
-    hidden = keras.layers.Dense(HIDDEN_UNITS, activation="relu", name=HIDDEN)(features)
-    kept = keras.layers.Dropout(dropout, seed=seed, name="dropout")(hidden)
-    logits = keras.layers.Dense(1 if classes == 2 else classes, name="logits")(kept)
-    head = keras.Model(features, logits, name="head")
+    head = build_head(
+        base.output.shape[-1],
+        outputs=1 if classes == 2 else classes,
+        units=HIDDEN_UNITS * heads,
+        dropout=dropout,
+        seed=seed,
+    )
     return Network(build_lung_reader(crops=lung_field), base, head)
+
+
+def build_head(features: int, *, outputs: int, units: int, dropout: float, seed: int) -> Any:
+    """Builds a head: pooled features (n, C) to logits (n, outputs) over `units` hidden units."""
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((features,), name="features")
+    hidden = keras.layers.Dense(units, activation="relu", name=HIDDEN)(inputs)
+    kept = keras.layers.Dropout(dropout, seed=seed, name="dropout")(hidden)
+    return keras.Model(inputs, keras.layers.Dense(outputs, name=LOGITS)(kept), name="head")
+
+
+def set_to_mean(head: Any, parts: Sequence[Any]) -> None:
+    """Gives a wide head the weights with which its logits are the mean of those of `parts`."""
+    hidden = [part.get_layer(HIDDEN).get_weights() for part in parts]
+    logits = [part.get_layer(LOGITS).get_weights() for part in parts]
+    head.get_layer(HIDDEN).set_weights(
+        [np.concatenate(weights, axis=-1) for weights in zip(*hidden, strict=True)]
+    )
+    head.get_layer(LOGITS).set_weights(
+        [
+            np.concatenate([kernel for kernel, _ in logits]) / len(parts),
+            np.mean([bias for _, bias in logits], axis=0),
+        ]
+    )
 
 
 def _build_base(weights: str) -> Any:

@@ -25,6 +25,7 @@ from tbscreen_training.gate import (
     check_label_shuffle,
     check_operations,
     check_parity,
+    check_refusals,
 )
 from tbscreen_training.left_out import LEFT_OUT, Fold, own_fold, read_folds
 from tbscreen_training.predictions import PLAIN, Predictions
@@ -73,6 +74,7 @@ def judge(
             *check_parity(table, evaluation.calibration, evaluation.operating_points),
             check_known_answer(np.asarray(known.logits), answer, known.tolerance),
             check_operations(foreign_operations(staged.model_path.read_bytes())),
+            check_refusals(evaluation.input_check),
             check_label_shuffle(folds, seed=seed),
             check_against_active(
                 standing, _compare(run, folds, standing, active, stated) if active else []

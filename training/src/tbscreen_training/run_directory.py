@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from tbscreen_training.config import RunConfig
 from tbscreen_training.dataset import Dataset
@@ -76,6 +77,15 @@ class RunDirectory:
         """Folder of the trainings that leave a source out."""
         return self.root / "folds"
 
+    def fold(self, name: str) -> Path:
+        """Folder of one of them; a source's name may hold what a path can not."""
+        return self.folds / quote(name, safe=" ")
+
+    @property
+    def export_variants(self) -> Path:
+        """export-variants.csv: what each way to export costs and changes."""
+        return self.root / "export-variants.csv"
+
     @property
     def input_check(self) -> Path:
         """The fitted input check."""
@@ -126,6 +136,7 @@ class RunDirectory:
             top_block=self.config.fit.top_block,
             lung_field=self.config.fit.lung_field,
             rounds=self.config.fit.rounds,
+            heads=self.config.fit.heads if self.config.fit.cache_features else 1,
         )
 
     def forget_evaluation(self) -> None:

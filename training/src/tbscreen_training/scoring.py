@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tbscreen_training import tables
 from tbscreen_training.baselines import guess_sources, score_by_histogram
-from tbscreen_training.config import LEFT_OUT
+from tbscreen_training.config import LEFT_OUT, MAPS_PX
 from tbscreen_training.controls import LUNGS_BLANKED, VIEWS, control_views
 from tbscreen_training.dataset import Dataset, Sample
 from tbscreen_training.files import replacing, write_atomically
@@ -21,6 +21,7 @@ from tbscreen_training.localisation import (
     share_on_lung,
 )
 from tbscreen_training.lung_masks import LungMasks
+from tbscreen_training.lungs import PlaceInFrame
 from tbscreen_training.predictions import PLAIN, Predictions
 from tbscreen_training.run_directory import RunDirectory
 from tbscreen_training.served import Answer, ServedModel
@@ -151,6 +152,7 @@ def _save_answers(
 ) -> None:
     place = _positive_output(dataset)
     maps = np.stack([answer.maps[place] for answer in answers])
+    aimless = _even_maps(run.trained_network().reader, samples, run.tensors())
     with replacing(run.controls / tables.MAPS) as partial, partial.open("wb") as stream:
         np.save(stream, maps.astype(np.float16))
     on_lung = [
@@ -159,9 +161,9 @@ def _save_answers(
             sample.group,
             sample.label,
             on_lung=share_on_lung(seen.astype(np.float64), answer.lungs.astype(np.float64)),
-            lung=float(answer.lungs.mean()),
+            without_aim=share_on_lung(even, answer.lungs.astype(np.float64)),
         )
-        for sample, answer, seen in zip(samples, answers, maps, strict=True)
+        for sample, answer, seen, even in zip(samples, answers, maps, aimless, strict=True)
         if answer.lungs is not None
     ]
     save_table(run.controls / tables.MAPS_ON_LUNG, on_lung)
@@ -170,6 +172,17 @@ def _save_answers(
         guesses = guess_sources(np.stack(features), samples, seed=run.config.seed)
         if guesses is not None:
             guesses.save(run.controls / tables.SOURCE_GUESSES)
+
+
+def _even_maps(reader: Any, samples: Sequence[Sample], tensors: TensorCache) -> NDArray[np.float64]:
+    """Returns maps (n, 8, 8) over the frame that are 1 wherever the network sees anything."""
+    placed = []
+    for low in range(0, len(samples), _BATCH):
+        images = np.stack([tensors.load(sample) for sample in samples[low : low + _BATCH]])
+        box = reader.predict_on_batch(images)["box"]
+        even = np.ones((len(images), 1, 1, 1), np.float32)
+        placed.append(np.asarray(PlaceInFrame(MAPS_PX)(even, box))[:, 0])
+    return np.concatenate(placed).astype(np.float64)
 
 
 def _save_correlations(run: RunDirectory, dataset: Dataset, tensors: TensorCache) -> None:

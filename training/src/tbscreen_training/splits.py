@@ -44,7 +44,7 @@ def divide(
 
     Raises:
         TrainingError: the manifest puts one group into two splits, a class is missing in a
-            split, or there is no such source to leave out.
+            split, there is no such source to leave out, or those to calibrate on hold one kind.
     """
     known = {sample.source for sample in dataset.samples}
     unknown = sorted(set(config.leave_out) - known)
@@ -62,6 +62,7 @@ def divide(
         tuple(sorted(samples, key=lambda sample: sample.name)), dataset.labels, dataset.positive
     )
     _check_classes(divided)
+    _check_hospitals(divided, config.calibrate_on)
     return divided
 
 
@@ -153,8 +154,19 @@ def _take_left_out(groups: dict[str, list[Sample]], sources: tuple[str, ...]) ->
             if sample.source in sources:
                 taken.append(replace(sample, group=group, split=LEFT_OUT))
             else:
-                _log.warning("dropped: %s repeats an image of a left-out source", sample.name)
+                _log.warning(
+                    "dropped: %s shares a group with an image of a left-out source", sample.name
+                )
     return taken
+
+
+def _check_hospitals(dataset: Dataset, hospitals: Sequence[str]) -> None:
+    kinds = {s.label == dataset.positive for s in dataset.samples if s.source in hospitals}
+    if hospitals and len(kinds) < 2:
+        raise TrainingError(
+            f"{', '.join(hospitals)} to calibrate on hold one kind of radiograph alone: "
+            "probabilities and thresholds need both"
+        )
 
 
 def _refuse_straddling(groups: dict[str, list[Sample]]) -> None:

@@ -14,7 +14,7 @@ from tbscreen_shared.contracts import Frozen
 from tbscreen_training.controls import LUNGS_BLANKED
 from tbscreen_training.delong import Difference
 from tbscreen_training.figures import auc_with_interval
-from tbscreen_training.left_out import LABEL_SHUFFLE, LEFT_OUT, Fold
+from tbscreen_training.left_out import LABEL_SHUFFLE, LEFT_OUT, Fold, as_telling
 from tbscreen_training.predictions import PLAIN, Predictions
 from tbscreen_training.resampling import Weights, bounds_by_group, weighted_auc
 
@@ -65,13 +65,15 @@ def measure_standing(folds: Sequence[Fold], *, seed: int) -> dict[str, Standing]
             continue
         blanked = rows.of_view(LUNGS_BLANKED)
         paired = in_order_of(plain, blanked.files)
+        gap = None
+        if has_both(blanked):
+            told = as_telling(blanked.is_positive, blanked.scores)
+            gap = difference_of_aucs(blanked, paired.scores, told, seed=seed)
         found[fold.record.name] = Standing(
             left_out=fold.record.left_out,
             images=len(plain),
             auc=auc_with_interval(plain, seed=seed),
-            gap=difference_of_aucs(blanked, paired.scores, blanked.scores, seed=seed)
-            if has_both(blanked)
-            else None,
+            gap=gap,
         )
     return found
 

@@ -66,21 +66,29 @@ def split(run: RunDirectory) -> None:
     write_splits(run.root, dataset)
     for name in (*SPLITS, LEFT_OUT):
         _log.info("%s: %d images", name, len(dataset.of_split(name)))
+    if not dataset.of_split(LEFT_OUT) and not folds.planned_folds(dataset, config.folds):
+        _log.warning(
+            "no source can be left out of these data, so nothing will say how the model does at "
+            "another hospital: the release gate will refuse it unless --force says why"
+        )
 
 
 def take(step: str, run: RunDirectory, before: RunConfig) -> None:
     """Does one step between split and publish.
 
-    Training continues from its checkpoints only if its configuration is the one that made them.
+    Training continues from its checkpoints only if its configuration is the one that made them:
+    so that is saved before the first of them.
     """
     config = run.config
     if step == "fit":
         if (config.fit, config.augmentation) != (before.fit, before.augmentation):
             shutil.rmtree(run.checkpoints(fit.HEAD), ignore_errors=True)
+        config.save(run.root)
         fit.fit_head(run)
     elif step == "fine-tune":
         if config.fine_tune != before.fine_tune:
             shutil.rmtree(run.checkpoints(fit.FINE_TUNE), ignore_errors=True)
+        config.save(run.root)
         fit.fine_tune(run)
     elif step == "folds":
         folds.train_folds(run)

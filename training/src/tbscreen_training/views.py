@@ -33,7 +33,8 @@ class ImageViews:
         tensors: the decoded images.
         strengths: of the variants; None for the images as they are.
         seed: of the variants.
-        blanked: with the lungs filled with their mean, so that a score can only rest on the rest.
+        blanked: with the lungs filled with their mean, so that a score can only rest on the rest;
+            where they are not told, the whole frame is.
     """
 
     def __init__(
@@ -70,10 +71,9 @@ class ImageViews:
     ) -> NDArray[np.uint8]:
         rng = view_generator(self._seed, sample.sha256, view)
         if mask is not None:
-            if self._strengths is not None:
-                mask = _resized(mask, rng)
-            if tells_lungs(mask):
-                tensor = blank_lungs(tensor, mask)
+            resized = mask if self._strengths is None else _resized(mask, rng)
+            told = next((m for m in (resized, mask) if tells_lungs(m)), np.ones_like(mask))
+            tensor = blank_lungs(tensor, told)
         return tensor if self._strengths is None else augment(tensor, self._strengths, rng)
 
 

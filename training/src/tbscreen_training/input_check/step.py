@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbscreen_shared.input_check import Familiarity, InputCheck, Kind
-from tbscreen_training.config import LEFT_OUT
 from tbscreen_training.errors import TrainingError
 from tbscreen_training.files import replacing, write_atomically
 from tbscreen_training.input_check.examples import RADIOGRAPH, Examples, gather, origins_of
@@ -41,7 +40,9 @@ def fit_check(run: RunDirectory) -> None:
     """
     if not run.export_record.is_file():
         raise TrainingError(f"{run.root} has no exported model: run the step `export` first")
-    samples = [sample for sample in run.dataset().samples if sample.split != LEFT_OUT]
+    # Those left out of the training too: what a radiograph looks like, the more hospitals can say
+    # the better, and each figure is by a model fitted without the source.
+    samples = run.dataset().samples
     if len(samples) < run.config.check_from:
         run.input_check.unlink(missing_ok=True)
         run.input_check_record.unlink(missing_ok=True)

@@ -37,8 +37,11 @@ def vary(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
 
 
 def invert(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Swaps black and white: bone dark, air bright."""
-    return 255 - pixels
+    """Swaps black and white: bone dark, air bright; sometimes within a viewer's black frame."""
+    swapped = 255 - pixels
+    if rng.random() < 0.3:
+        return np.asarray(_in_a_frame(Image.fromarray(swapped), rng, ground=0))
+    return swapped
 
 
 def lay_down(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -52,8 +55,12 @@ def turn_over(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np
 
 
 def cut_to_a_part(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Keeps one lung, or a window that holds no more than a quarter of the frame."""
-    if rng.random() < 0.5:
+    """Keeps one lung, the upper or the lower half, or a window of no more than a quarter."""
+    way = rng.random()
+    if way < 0.25:
+        height = rng.uniform(0.4, 0.6)
+        box = (0.0, 0.0, 0.0, 1 - height) if rng.random() < 0.5 else (0.0, 1 - height, 0.0, 0.0)
+    elif way < 0.6:
         width, start = rng.uniform(0.35, 0.5), rng.uniform(0, 0.08)
         left = start if rng.random() < 0.5 else 1 - width - start
         box = (left, rng.uniform(0, 0.1), 1 - left - width, rng.uniform(0, 0.1))
@@ -89,23 +96,39 @@ def overexpose(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[n
     return _with_gamma(pixels, rng.uniform(1.7, 2.8))
 
 
-READ_ALL_THE_SAME: Final[dict[str, Turn]] = {
-    "thumbnail": shrink,
-    "underexposed": underexpose,
-    "overexposed": overexpose,
-}
-"""Poor radiographs, but frontal ones: measured, never fitted to, and not to be refused."""
-
-
 def _with_gamma(pixels: NDArray[np.uint8], exponent: float) -> NDArray[np.uint8]:
     levels: NDArray[np.uint8] = np.rint(255 * (pixels / 255.0) ** exponent).astype(np.uint8)
     return levels
 
 
-def _in_a_frame(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    ground = 0 if rng.random() < 0.6 else int(rng.integers(256))
+def frame_widely(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Puts it into the middle of a screen of 16 : 9, black to the left and right."""
+    image = Image.fromarray(pixels)
+    framed = Image.new("L", image.size)
+    width = round(image.width * rng.uniform(0.5, 0.6))
+    small = image.resize((width, image.height), Image.Resampling.BILINEAR)
+    framed.paste(small, ((image.width - width) // 2, 0))
+    return np.asarray(framed)
+
+
+READ_ALL_THE_SAME: Final[dict[str, Turn]] = {
+    "thumbnail": shrink,
+    "underexposed": underexpose,
+    "overexposed": overexpose,
+    "on a wide screen": frame_widely,
+}
+"""Poor radiographs, but frontal ones: measured, never fitted to, and not to be refused."""
+
+
+def _in_a_frame(
+    image: Image.Image, rng: np.random.Generator, *, ground: int | None = None
+) -> Image.Image:
+    if ground is None:
+        ground = 0 if rng.random() < 0.6 else int(rng.integers(256))
     framed = Image.new("L", image.size, ground)
-    width, height = (round(side * rng.uniform(0.55, 0.98)) for side in image.size)
+    # Screens are wider than films, seldom higher.
+    shares = (rng.uniform(0.45, 0.98), rng.uniform(0.55, 0.98))
+    width, height = (round(side * share) for side, share in zip(image.size, shares, strict=True))
     left = int(rng.integers(image.width - width + 1))
     top = int(rng.integers(image.height - height + 1))
     framed.paste(image.resize((width, height), Image.Resampling.BILINEAR), (left, top))

@@ -22,7 +22,9 @@ _TAIL: Final = 0.01
 """Share of the lungs' area that may lie beyond each side of the box: stray cells do not move it."""
 
 _LEAST_AREA: Final = 0.03
-"""Share of the frame below which there are no lungs to crop to; the whole frame is kept."""
+_CERTAIN_AREA: Final = 0.04
+"""Shares of the frame. Lungs below the first are none, and the whole frame is kept; above the
+second they are cut out; in between, one goes over into the other."""
 
 _LEAST_SPREAD: Final = 6.0
 _LEAST_RELATIVE_SPREAD: Final = 0.25
@@ -32,20 +34,25 @@ featureless lungs stay featureless instead of having their grain blown up."""
 _SPREADS_TO_FULL_SCALE: Final = 2.5
 
 
+class LungsOrFrame(layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """lungs (n, 64, 64, 1) as they are, or the whole frame where next to none were found."""
+
+    def call(self, lungs: Any) -> Any:
+        """Returns what is kept of each frame, (n, 64, 64, 1)."""
+        area = ops.mean(_told(lungs), axis=(1, 2, 3), keepdims=True)
+        found = ops.clip((area - _LEAST_AREA) / (_CERTAIN_AREA - _LEAST_AREA), 0.0, 1.0)
+        return found * lungs + (1.0 - found)
+
+
 class LungBox(layers.Layer):  # type: ignore[misc]  # Keras has no types
     """lungs (n, 64, 64, 1) to boxes (n, 4): top, bottom, left, right as shares of the frame."""
 
     def call(self, lungs: Any) -> Any:
         """Returns the boxes."""
-        # Nothing here jumps: a box that steps from cell to cell would move by 6 pixels for a
-        # difference in the last digit, between two machines or two exports.
-        mask = ops.clip(4.0 * lungs[..., 0] - 1.5, 0.0, 1.0)
-        area = ops.mean(mask, axis=(1, 2))
+        mask = _told(lungs)[..., 0]
         top, bottom = self._extent(ops.sum(mask, axis=2))
         left, right = self._extent(ops.sum(mask, axis=1))
-        found = ops.stack([top, bottom, left, right], axis=-1)
-        whole = ops.zeros_like(found) + ops.convert_to_tensor([0.0, 1.0, 0.0, 1.0])
-        return ops.where(area[:, None] >= _LEAST_AREA, found, whole)
+        return ops.stack([top, bottom, left, right], axis=-1)
 
     def _extent(self, profile: Any) -> tuple[Any, Any]:
         total = ops.maximum(ops.sum(profile, axis=1, keepdims=True), 1e-6)
@@ -79,7 +86,10 @@ class LungField(layers.Layer):  # type: ignore[misc]  # Keras has no types
 
 
 class PlaceInFrame(layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """Maps over the field (n, K, m, m) to maps over the whole frame (n, K, cells, cells)."""
+    """Maps over the field (n, K, m, m) to maps over the whole frame (n, K, cells, cells).
+
+    Each cell of the frame is the mean of what lies in it, 0 outside the field.
+    """
 
     def __init__(self, cells: int, **options: Any) -> None:
         super().__init__(**options)
@@ -136,12 +146,18 @@ def _sample(low: Any, high: Any, source: int, target: int) -> Any:
 
 
 def _place(low: Any, high: Any, source: int, target: int) -> Any:
-    """Rows of weights that read, for each cell of the frame, the field's map where it lies."""
-    share = (_centres(target)[None, :, None] / target - low[:, None, None]) / (high - low)[
-        :, None, None
-    ]
-    distance = ops.abs(share * source - _centres(source)[None, None, :])
-    return ops.relu(1.0 - distance)
+    """Rows of weights: which share of each cell of the frame each cell of the field covers."""
+    size = (high - low)[:, None, None] / source
+    start = low[:, None, None] + (_centres(source) - 0.5)[None, None, :] * size
+    cell = (_centres(target) - 0.5)[None, :, None] / target
+    overlap = ops.minimum(start + size, cell + 1 / target) - ops.maximum(start, cell)
+    return ops.relu(overlap) * target
+
+
+def _told(lungs: Any) -> Any:
+    # 0 below 0.375, 1 above 0.625, and no jump: a box that steps from cell to cell would move by
+    # 6 pixels for a difference in the last digit, between two machines or two exports.
+    return ops.clip(4.0 * lungs - 1.5, 0.0, 1.0)
 
 
 def _centres(count: int) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from tbscreen_training.lungs.field import LungBox, LungField
+from tbscreen_training.lungs.field import LungBox, LungField, LungsOrFrame
 from tbscreen_training.lungs.finder import FRAME_PX, build_finder
 
 
@@ -24,7 +24,7 @@ def build_lung_reader(*, crops: bool = True, trained: bool = True) -> Any:
     frames = keras.Input((FRAME_PX, FRAME_PX, 1), dtype="uint8", name="radiograph")
     levels = layers.Rescaling(1.0)(frames)
     lungs, features = build_finder(trained=trained)(levels, training=False)
-    kept = lungs if crops else _Everything()(lungs)
+    kept = LungsOrFrame(name="kept")(lungs) if crops else _Everything()(lungs)
     box = LungBox(name="box")(kept)
     field = LungField(name="field")(levels, kept, box)
     outputs = {"field": field, "box": box, "lungs": lungs, "features": features}

@@ -42,7 +42,8 @@ def read_manifest(path: Path, name: str) -> Iterator[Sample]:
             name=f"{name}/{row['file']}",
             source=row.get("source") or name,
             label=row["label"],
-            group=row.get("group") or "",
+            # Patient 1 of one data set is not patient 1 of another.
+            group=f"{name}/{row['group']}" if row.get("group") else "",
             split=split,
             sha256=sha256_of(file),
             mask=_existing(manifest, line, row["mask"]) if row.get("mask") else None,
