@@ -1,13 +1,18 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tbscreen_training import folds
+from tbscreen_training.config import DataConfig, RunConfig
 from tbscreen_training.dataset import Dataset
 from tbscreen_training.errors import TrainingError
 from tbscreen_training.folds import planned_folds, shuffle_labels
+from tbscreen_training.run_directory import RunDirectory
 from tbscreen_training.sample import Sample
+from tbscreen_training.splits import write_splits
 
 
 def dataset() -> Dataset:
@@ -63,6 +68,12 @@ def test_a_fold_that_takes_a_whole_class_away_is_refused() -> None:
         planned_folds(dataset(), {"sick": ("films", "hospital")})
 
 
+@pytest.mark.parametrize("name", ["label-shuffle", "this model"])
+def test_a_fold_can_not_take_the_name_of_another_table(name: str) -> None:
+    with pytest.raises(TrainingError, match="choose another"):
+        planned_folds(dataset(), {name: ("films",)})
+
+
 def test_a_fold_of_an_unknown_source_is_refused() -> None:
     with pytest.raises(TrainingError, match="have the sources"):
         planned_folds(dataset(), {"x": ("elsewhere",)})
@@ -76,3 +87,35 @@ def test_shuffled_labels_are_alike_in_every_source_and_the_test_split_keeps_its_
     for source in ("hospital", "films", "archive"):
         labels = [sample.label for sample in train if sample.source == source]
         assert 0.35 < labels.count("tb") / len(labels) < 0.65
+
+
+def test_folds_are_trained_again_when_what_decides_them_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+
+    def train(run: RunDirectory, name: str, *_: object) -> None:
+        checkpoint = run.fold(name) / "checkpoints" / "last.npz"
+        assert not checkpoint.exists(), "continued from another recipe's checkpoint"
+        checkpoint.parent.mkdir()
+        checkpoint.touch()
+        (run.fold(name) / "predictions.csv").touch()
+        trained.append(name)
+
+    monkeypatch.setattr(folds, "_train_and_score", train)
+    config = RunConfig(data=DataConfig(roots=(tmp_path,)), label_shuffles=2)
+    write_splits(tmp_path, dataset())
+
+    def step(**changes: Any) -> list[str]:
+        trained.clear()
+        folds.train_folds(RunDirectory(tmp_path, config.model_copy(update=changes)))
+        return sorted(trained)
+
+    named = {"north/south": ("films",)}
+    assert step(folds=named) == ["label-shuffle", "north/south"]
+    assert step(folds=named) == []
+    assert step(folds=named, label_shuffles=3) == ["label-shuffle"]
+    assert step(folds={"north/south": ("archive",)}, label_shuffles=3) == ["north/south"]
+    other = config.fit.model_copy(update={"dropout": 0.1})
+    assert step(folds={"films": ("films",)}, fit=other) == ["films", "label-shuffle"]
+    assert {path.name for path in (tmp_path / "folds").iterdir()} == {"films", "label-shuffle"}

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tbscreen_training.gate import (
     check_label_shuffle,
     check_operations,
     check_parity,
+    check_refusals,
 )
 from tbscreen_training.left_out import LABEL_SHUFFLE, LEFT_OUT, Fold, FoldRecord
 from tbscreen_training.predictions import PLAIN, Predictions
@@ -57,6 +59,26 @@ def make_fold(predictions: Predictions) -> MakeFold:
         return Fold(record, Predictions.stack(parts))
 
     return make
+
+
+def refusals(share: float, **by_source: tuple[int, float]) -> dict[str, Any]:
+    return {
+        "false_refusals": {"share": {"value": share}},
+        "false_refusals_by_source": {
+            source: {"n": n, "share": {"value": value}} for source, (n, value) in by_source.items()
+        },
+    }
+
+
+def test_an_input_check_that_refuses_radiographs_fails() -> None:
+    assert check_refusals(None).passed
+    assert check_refusals(refusals(0.006, east=(500, 0.002), west=(200, 0.04))).passed
+    assert not check_refusals(refusals(0.011, east=(500, 0.011))).passed
+    one = check_refusals(refusals(0.006, east=(500, 0.002), west=(200, 0.06)))
+    assert not one.passed
+    assert "west" in one.note
+    # One of three refused says nothing of the source.
+    assert check_refusals(refusals(0.006, east=(500, 0.002), west=(3, 0.33))).passed
 
 
 def test_an_export_that_agrees_with_keras_passes(predictions: Predictions) -> None:

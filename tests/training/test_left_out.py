@@ -4,11 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 from sklearn.metrics import roc_auc_score
 
 from support.evaluated_run import make_evaluated_run
 from tbscreen_training.errors import TrainingError
-from tbscreen_training.left_out import Fold, FoldRecord, blanked_gap, measure_left_out, read_folds
+from tbscreen_training.left_out import (
+    TRAINING,
+    Fold,
+    FoldRecord,
+    as_telling,
+    blanked_gap,
+    measure_left_out,
+    read_folds,
+    shuffled_auc,
+)
 from tbscreen_training.predictions import Predictions
 
 
@@ -67,6 +77,38 @@ def test_the_gap_is_taken_on_the_images_with_both_views_whatever_their_order(
     assert gap is not None
     assert gap.value == pytest.approx(expected)
     assert gap.low < gap.value < gap.high
+
+
+def test_a_blanked_auc_below_half_tells_as_much_as_one_above(folds: list[Fold]) -> None:
+    rows = folds[0].predictions
+    plain, blanked = rows.of_view("plain"), rows.of_view("lungs_blanked")
+    turned = replace(blanked, logits=-blanked.logits).uncalibrated()
+    before, _ = blanked_gap(Predictions.stack([plain, blanked]))
+    after, _ = blanked_gap(Predictions.stack([plain, turned]))
+    assert before is not None and after is not None
+    assert after.value == pytest.approx(before.value)
+    sick, scores = blanked.is_positive, blanked.scores
+    assert roc_auc_score(sick, as_telling(sick, 1 - scores)) >= 0.5
+
+
+def test_the_interval_of_shuffled_trainings_is_students_over_the_trainings(
+    predictions: Predictions,
+) -> None:
+    rng = np.random.default_rng(3)
+    trainings = [
+        replace(
+            predictions,
+            files=np.array([f"{file} ({number})" for file in predictions.files]),
+            groups=np.full(len(predictions), f"{TRAINING}{number}"),
+            logits=rng.normal(0, 1, (len(predictions), 1)),
+        ).uncalibrated()
+        for number in range(6)
+    ]
+    found = shuffled_auc(Predictions.stack(trainings), seed=1)
+    aucs = [roc_auc_score(one.is_positive, one.scores) for one in trainings]
+    expected = ttest_1samp(aucs, 0.5).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.value == pytest.approx(np.mean(aucs))
 
 
 def test_a_fold_of_one_kind_of_image_has_rates_and_no_auc(folds: list[Fold]) -> None:

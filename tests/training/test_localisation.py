@@ -37,7 +37,7 @@ def test_only_the_maps_of_images_called_positive_count() -> None:
     rows.append(MapOnLung("empty", "g9", "TB Positive", math.nan, 0.25))
     measured = measure_localisation(rows, [], frozenset({"2", "4", "empty"}), seed=1)
     assert measured is not None and measured.on_lung is not None
-    assert (measured.images, measured.lung) == (2, 0.25)
+    assert (measured.images, measured.without_aim) == (2, 0.25)
     assert measured.on_lung.value == pytest.approx(0.3)
     assert measure_localisation(rows, [], frozenset(), seed=1) is None
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from support.phantom import draw_phantom
 from tbscreen_training.lungs import FIELD_PX, FRAME_PX, LungFinder, PlaceInFrame, build_lung_reader
-from tbscreen_training.lungs.field import crop
+from tbscreen_training.lungs.field import LungBox, LungField, LungsOrFrame, crop
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +67,38 @@ def test_blank_lungs_give_an_empty_field(reader: keras.Model) -> None:
     assert read(reader, blanked)["field"].std() < 0.6 * read(reader, pixels)["field"].std()
 
 
-def test_without_lungs_the_whole_frame_is_kept(reader: keras.Model) -> None:
-    np.testing.assert_allclose(
-        read(reader, np.full((FRAME_PX, FRAME_PX), 90, np.uint8))["box"],
-        [-0.04, 1.04, -0.04, 1.04],
-        atol=0.05,
-    )
+def test_without_lungs_the_whole_frame_is_kept() -> None:
+    kept = LungsOrFrame()(np.full((1, 64, 64, 1), 0.1, np.float32))
+    box = LungBox()(kept)
+    rising = np.broadcast_to(np.linspace(40, 200, FRAME_PX, dtype=np.float32), (FRAME_PX, FRAME_PX))
+    field = np.asarray(LungField()(rising[np.newaxis, :, :, np.newaxis], kept, box))[0, :, :, 0]
+    np.testing.assert_allclose(np.asarray(box)[0], [-0.05, 1.05, -0.05, 1.05], atol=0.03)
+    assert field.std() > 0.2
+    assert (np.diff(field[128, 30:-30]) >= -1e-5).all()
+
+
+def test_lungs_of_next_to_nothing_are_none() -> None:
+    lungs = np.zeros((3, 64, 64, 1), np.float32)
+    lungs[:, 20:32, 20:36] = np.array([0.1, 0.5, 1.0])[:, None, None, None]
+    kept = np.asarray(LungsOrFrame()(lungs))
+    assert kept[0].min() == 1
+    assert kept[1].min() == 1
+    assert np.array_equal(kept[2], lungs[2])
+
+
+def test_the_box_moves_with_the_lungs_edge_and_not_in_steps() -> None:
+    lungs = np.zeros((2, 64, 64, 1), np.float32)
+    lungs[:, 20:50, 20:50] = 1.0
+    lungs[:, 20:50, 50] = np.array([0.499, 0.501])[:, None, None]
+    near = np.asarray(LungBox()(lungs))
+    assert np.abs(near[0] - near[1]).max() < 1e-3
+
+
+@pytest.mark.parametrize("share", [0.3, 0.57, 0.83, 1.0])
+def test_an_even_plane_stays_even_when_it_is_scaled(share: float) -> None:
+    box = np.array([[0.0, share, 0.0, share]], np.float32)
+    cut = np.asarray(crop(np.full((1, FRAME_PX, FRAME_PX), 100, np.float32), box, FIELD_PX))[0]
+    np.testing.assert_allclose(cut[4:-4, 4:-4], 100, rtol=1e-5)
 
 
 def test_cropping_agrees_with_pillows_triangle_filter() -> None:
@@ -89,6 +115,15 @@ def test_cropping_agrees_with_pillows_triangle_filter() -> None:
     )
     # Pillow's filter stops at the box, ours reads on beyond it.
     np.testing.assert_allclose(ours[2:-2, 2:-2], theirs[2:-2, 2:-2], atol=2e-3)
+
+
+def test_no_cell_of_a_map_is_lost_when_it_is_placed() -> None:
+    """Each keeps its mass: its height times the share of the frame that it covers."""
+    one_hot = np.eye(196, dtype=np.float32).reshape(1, 196, 14, 14)
+    box = np.array([[0.15, 0.75, 0.12, 0.88]], np.float32)
+    placed = np.asarray(PlaceInFrame(8)(one_hot, box))[0]
+    covered = (0.6 / 14) * (0.76 / 14)
+    np.testing.assert_allclose(placed.sum(axis=(1, 2)) / 64, covered, rtol=1e-4)
 
 
 def test_maps_are_placed_where_the_field_lies_in_the_frame() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from tbscreen_training.config import LEFT_OUT, SPLITS, DataConfig
 from tbscreen_training.dataset import Dataset, Sample
@@ -159,7 +160,22 @@ def test_an_image_that_repeats_one_of_a_left_out_source_is_dropped(
     names = {sample.name for sample in divided.samples}
     assert "set/0004.png" not in names
     assert len(names) == 21
-    assert "dropped: set/0004.png repeats" in caplog.text
+    assert "dropped: set/0004.png shares a group" in caplog.text
+
+
+def test_hospitals_to_calibrate_on_hold_both_kinds_and_are_left_out(
+    make_samples: MakeSamples,
+) -> None:
+    rows = [("a", label, "") for _ in range(10) for label in ("tb", "normal")]
+    samples = make_samples([*rows, ("b", "tb", ""), ("c", "normal", "")])
+    both = {"leave_out": ("b", "c"), "calibrate_on": ("b", "c")}
+    divided = divide(dataset_of(samples), CONFIG.model_copy(update=both), seed=1)
+    assert len(divided.of_split(LEFT_OUT)) == 2
+    one = {"leave_out": ("b", "c"), "calibrate_on": ("b",)}
+    with pytest.raises(TrainingError, match="b to calibrate on hold one kind"):
+        divide(dataset_of(samples), CONFIG.model_copy(update=one), seed=1)
+    with pytest.raises(ValidationError, match="must be left out"):
+        DataConfig(roots=(Path(),), calibrate_on=("b",))
 
 
 def test_leaving_out_a_source_that_is_not_there_is_refused(make_samples: MakeSamples) -> None:

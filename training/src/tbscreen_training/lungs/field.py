@@ -141,8 +141,11 @@ def _sample(low: Any, high: Any, source: int, target: int) -> Any:
     distance = ops.abs(_centres(source)[None, None, :] - centre)
     reach = ops.maximum(step, 1.0)
     weight = ops.relu(1.0 - distance / reach)
-    # Divided by what a row would weigh inside the plane, so that it fades to 0 beyond the edge.
-    return weight / reach
+    # Divided by what a row would weigh in a plane without end, so that it fades to 0 beyond the
+    # edge, and an even plane stays even: between pixels the weights do not add up to the reach.
+    offset = centre - ops.floor(centre)
+    around = ops.abs(_NEIGHBOURS[None, None, :] - offset)
+    return weight / ops.sum(ops.relu(1.0 - around / reach), axis=2, keepdims=True)
 
 
 def _place(low: Any, high: Any, source: int, target: int) -> Any:
@@ -163,5 +166,8 @@ def _told(lungs: Any) -> Any:
 def _centres(count: int) -> Any:
     return ops.convert_to_tensor(np.arange(count, dtype=np.float32) + 0.5)
 
+
+_NEIGHBOURS: Final = np.arange(-5, 6, dtype=np.float32) + 0.5
+"""Centres of pixels within a reach of up to 4.5: scaling down to as much as a fifth."""
 
 _ADD_UP: Final = np.triu(np.ones((LUNGS_PX, LUNGS_PX), np.float32), 1)
