@@ -1,5 +1,6 @@
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,16 +104,50 @@ def test_a_table_of_results_needs_no_gateway(
     assert first["operating_point"] == second["operating_point"]
 
 
-def test_radiographs_without_an_answer_are_counted_and_left_out(
+def test_radiographs_without_an_answer_are_counted_by_truth_and_those_with_tb_missed(
     gateway: GatewayState, models_dir: Path, radiographs: Path
 ) -> None:
-    for number in range(3):
-        (radiographs / "normal" / f"bad-{number}.png").write_bytes(b"bad")
-    done = calibrate(gateway, radiographs, "--models-dir", models_dir, "--half-width", 0.1)
+    for label, count in (("normal", 3), ("tuberculosis", 2)):
+        for number in range(count):
+            (radiographs / label / f"bad-{number}.png").write_bytes(b"bad")
+    done = calibrate(gateway, radiographs, "--models-dir", models_dir, "--half-width", 0.15)
     assert done.exit_code == 0, done.output
-    assert "3 radiographs were not answered: unreadable_image" in done.stderr
+    assert "3 radiographs without TB were not answered and are left out: unreadable" in done.stderr
+    assert "2 radiographs with TB were not answered and count as missed: unreadable" in done.stderr
+    assert "unanswered 2 with TB, 3 without" in done.stdout
     site = json.loads((models_dir / "v1.site.json").read_text())
-    assert (site["negative_images"], site["unanswered_images"]) == (70, 3)
+    assert (site["positive_images"], site["negative_images"]) == (47, 70)
+    assert (site["unanswered_positive_images"], site["unanswered_negative_images"]) == (2, 3)
+    # ceil(0.9 x 48) = 44
+    assert site["operating_point"]["sensitivity"]["value"] == pytest.approx(44 / 48)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--models-dir", "nowhere"), "does not hold the model v1.*--output"),
+        (("--output", "nowhere/site.json"), "nowhere can not be written to: No such file"),
+        (("--output", "file/site.json"), "file can not be written to: Not a directory"),
+        (("--output", "folder"), "folder is a folder"),
+    ],
+)
+def test_what_could_not_be_used_afterwards_is_refused_before_any_is_sent(
+    gateway: GatewayState,
+    manifest: dict[str, Any],
+    radiographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, str],
+    reason: str,
+) -> None:
+    gateway.manifest = manifest
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    done = calibrate(gateway, radiographs, "--half-width", 0.1, *options)
+    assert done.exit_code == 1
+    assert re.search(reason, done.stderr)
+    assert gateway.uploads == []
 
 
 def test_another_models_answers_are_refused(
@@ -130,7 +165,7 @@ def test_results_of_two_models_are_refused(
     gateway: GatewayState, models_dir: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "r.csv").write_text(
-        "probability,model_version,logit,label\n0.5,v1,0,tb\n0.5,v2,0,no\n"
+        "probability,model_version,logit,label\n0.5,v1,0,tb\n0.5,v2,0,normal\n"
     )
     done = calibrate(gateway, tmp_path / "r.csv", "--models-dir", models_dir)
     assert done.exit_code == 1

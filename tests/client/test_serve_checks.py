@@ -88,6 +88,13 @@ def test_bundle_is_found_by_current(tmp_path: Path) -> None:
         check_bundle(tmp_path)
 
 
+@pytest.mark.parametrize("named", [b"\xff\xfe", b"v1\0", b"v" * 300])
+def test_a_damaged_name_of_the_bundle_is_no_model(tmp_path: Path, named: bytes) -> None:
+    (tmp_path / "current").write_bytes(named)
+    with pytest.raises(ServeError, match="no model is published"):
+        check_bundle(tmp_path)
+
+
 def test_missing_models_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ServeError, match=str(tmp_path / "none")):
         check_bundle(tmp_path / "none")

@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import httpx
@@ -79,6 +80,30 @@ async def test_no_model_is_degraded_and_not_ready(
     answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json() == {"ready": False, "redis": True, "storage": True, "model": False}
+
+
+@pytest.mark.parametrize("named", [b"\xff\xfe", b"2026\0", b"../2026.11.1", None])
+async def test_a_damaged_name_of_the_active_model_is_no_model_and_no_fault_of_the_gateway(
+    client: httpx.AsyncClient, settings: GatewaySettings, named: bytes | None
+) -> None:
+    current = settings.models_dir / "current"
+    current.unlink()
+    if named is None:
+        current.mkdir()
+    else:
+        current.write_bytes(named)
+    answer = await client.get("/health")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert any(problem.startswith("No usable model") for problem in answer.json()["problems"])
+    assert (await client.get("/readyz")).json()["model"] is False
+    for path in ("/", "/docs"):
+        page = await client.get(path)
+        assert page.status_code == 200
+        assert "/report" not in re.sub(r"/v1/models/\{version\}/report", "", page.text)
+    listed = (await client.get("/v1/models")).json()
+    assert listed["active"] is None
+    assert [model["active"] for model in listed["models"]] == [False]
+    assert (await client.get("/v1/models/2026.11.1")).json()["active"] is False
 
 
 async def test_a_model_file_cut_short_is_not_ready(

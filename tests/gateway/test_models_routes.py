@@ -147,6 +147,7 @@ async def test_the_pages_lead_to_the_active_models_report(client: httpx.AsyncCli
         "outside.txt",
         "program.js",
         "folder.html",
+        "x" * 300 + ".html",
     ],
 )
 async def test_nothing_but_the_reports_own_documents_is_served(
@@ -160,3 +161,17 @@ async def test_nothing_but_the_reports_own_documents_is_served(
     answer = await client.get(f"http://gateway/v1/models/{VERSION}/report/{path}")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_bundle_that_can_not_be_read_is_listed_with_that_and_has_no_report(
+    client: httpx.AsyncClient, settings: GatewaySettings
+) -> None:
+    manifest = settings.models_dir / VERSION / "manifest.json"
+    manifest.unlink()
+    manifest.mkdir()
+    (listed,) = (await client.get("/v1/models")).json()["models"]
+    assert listed["manifest"] is None
+    assert "can not be read" in listed["problem"]
+    for path in ("", "/report"):
+        assert (await client.get(f"/v1/models/{VERSION}{path}")).status_code == 404
+    assert "/report" not in (await client.get("/")).text

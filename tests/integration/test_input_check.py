@@ -11,11 +11,7 @@ from support.radiographs import radiograph_files
 from support.serving import MODELS_DIR, ROOT, Serving, running_serve
 from tbscreen import Client, JobFailed
 from tbscreen_shared.bundle import ModelStore
-
-pytestmark = pytest.mark.skipif(
-    ModelStore(MODELS_DIR).load_active().manifest.input_check is None,
-    reason="the published model has no input check",
-)
+from tbscreen_shared.input_check import InputCheck
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +65,12 @@ def as_png(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
+def test_the_published_model_has_a_check_of_layouts_and_of_what_is_familiar() -> None:
+    path = ModelStore(MODELS_DIR).load_active().input_check_path
+    assert path is not None
+    assert InputCheck.read(path).familiarity is not None
+
+
 @pytest.mark.parametrize("picture", [screenshot, letter, landscape])
 def test_a_picture_of_something_else_gets_no_prediction(
     picture: Callable[[], Image.Image], client: Client
@@ -107,6 +109,16 @@ def test_an_inverted_radiograph_is_answered_like_its_negative(
     assert inverted.probability == pytest.approx(upright.probability, abs=0.02)
 
 
-def test_radiographs_are_answered_without_doubt(client: Client, tmp_path: Path) -> None:
+def test_radiographs_are_answered_as_they_are_and_refused_upside_down(
+    client: Client, tmp_path: Path
+) -> None:
     for path in radiograph_files(tmp_path)[:8]:
-        assert "not_a_chest_radiograph" not in client.predict(path).warnings
+        # A refusal raises.
+        assert "inverted" not in client.predict(path).warnings, path.name
+        with Image.open(path) as image:
+            turned = ImageOps.flip(image.convert("L"))
+        with pytest.raises(JobFailed) as refused:
+            client.predict(as_png(turned))
+        error = refused.value.job.error
+        assert error is not None
+        assert "upside down" in error.message, path.name

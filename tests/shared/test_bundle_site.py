@@ -1,3 +1,4 @@
+import json
 import os
 import re
 from pathlib import Path
@@ -48,6 +49,18 @@ def test_a_threshold_alone_keeps_the_manifests_calibration(
     write_site(models_dir, VERSION, calibration=None)
     bundle = store.load_active()
     assert bundle.decides_by.calibration == bundle.manifest.calibration
+
+
+def test_a_file_of_a_release_that_did_not_tell_the_unanswered_apart_is_read(
+    store: ModelStore, models_dir: Path
+) -> None:
+    path = write_site(models_dir, VERSION, unanswered_images=4)
+    fields = json.loads(path.read_text())
+    del fields["unanswered_positive_images"], fields["unanswered_negative_images"]
+    path.write_text(json.dumps(fields))
+    site = store.load_active().site
+    assert site is not None
+    assert (site.unanswered_images, site.unanswered_positive_images) == (4, None)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,18 @@ def test_no_model_is_told_as_such(store: ModelStore) -> None:
     assert store.versions() == []
 
 
+@pytest.mark.parametrize("named", [b"\xff\xfe1", b"1\0", b"../1", b"1\n2", b"x" * 65])
+def test_what_is_no_version_is_never_active(
+    store: ModelStore, tmp_path: Path, named: bytes
+) -> None:
+    store.publish(stage(tmp_path / "staged", "1"))
+    (tmp_path / "models" / "current").write_bytes(named)
+    with pytest.raises(BundleError, match="does not hold a version"):
+        store.active_version()
+    with pytest.raises(BundleError, match="does not hold a version"):
+        store.load_active()
+
+
 def test_publishing_without_activation_keeps_the_active_version(
     store: ModelStore, tmp_path: Path
 ) -> None:

@@ -175,3 +175,30 @@ def test_a_check_of_another_format_is_refused(tmp_path: Path, layout_model: Layo
 
     with pytest.raises(ValueError, match="format 2"):
         InputCheck.read(path)
+
+
+def test_a_check_that_knows_no_frontal_view_is_refused(
+    tmp_path: Path, layout_model: LayoutModel
+) -> None:
+    path = tmp_path / "input-check.npz"
+    blind = replace(layout_model, kinds=(Kind.INVERTED, Kind.OTHER))
+    InputCheck(blind, 0.5, None).write(path)
+
+    with pytest.raises(ValueError, match="no frontal view"):
+        InputCheck.read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "odd"), [("threshold", np.array([0.5, 0.5])), ("layout_kinds", np.array(1))]
+)
+def test_a_field_of_another_shape_is_refused(
+    tmp_path: Path, layout_model: LayoutModel, name: str, odd: NDArray[np.generic]
+) -> None:
+    path = tmp_path / "input-check.npz"
+    InputCheck(layout_model, 0.5, None).write(path)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **{**arrays, name: odd})
+
+    with pytest.raises(ValueError, match="no input check"):
+        InputCheck.read(path)

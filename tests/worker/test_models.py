@@ -38,6 +38,9 @@ class Volume:
         partial.write_text(json.dumps(site | changes))
         partial.replace(self.store.site_path(version))
 
+    def name_active(self, named: bytes) -> None:
+        (self._root / "models" / "current").write_bytes(named)
+
     def damage(self, version: str) -> None:
         (self._root / "models" / version / "model.tflite").write_bytes(b"damaged")
 
@@ -148,6 +151,27 @@ def test_a_rejection_ends_with_the_return_to_the_bundle_in_use(
     watcher.look()
 
     assert version_in_use(watcher) == "one"
+    assert watcher.rejection is None
+
+
+@pytest.mark.parametrize("named", [b"\xff\xfe", b"two\0", b"../two"])
+def test_a_damaged_name_of_the_active_bundle_is_told_once_and_the_old_one_kept(
+    volume: Volume, watcher: ModelWatcher, named: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    volume.publish("one")
+    watcher.look()
+
+    volume.name_active(named)
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            watcher.look()
+
+    assert version_in_use(watcher) == "one"
+    assert "does not hold a version" in (watcher.rejection or "")
+    assert len(caplog.records) == 1
+
+    volume.name_active(b"one\n")
+    watcher.look()
     assert watcher.rejection is None
 
 

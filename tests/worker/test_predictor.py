@@ -8,7 +8,7 @@ import pytest
 
 from tbscreen_shared.bundle import Bundle, InputCheckFile, OutputSpec
 from tbscreen_shared.errors import BundleError
-from tbscreen_shared.input_check import Familiarity, InputCheck
+from tbscreen_shared.input_check import Familiarity, InputCheck, Kind
 from tbscreen_worker.predictor import LiteRtPredictor
 
 Write = Callable[..., Bundle]
@@ -158,6 +158,37 @@ def test_a_check_that_needs_an_output_the_manifest_does_not_name_is_refused(
 
     with pytest.raises(BundleError, match="lung_features"):
         LiteRtPredictor(with_check(tiny_bundle(), check, lungs="lungs"))
+
+
+@pytest.mark.parametrize("field", ["mean", "spread", "bias"])
+def test_a_check_of_layouts_that_fails_on_a_radiograph_is_refused(
+    tiny_bundle: Write, input_check: InputCheck, field: str
+) -> None:
+    layout = replace(input_check.layout, **{field: np.ones(7, np.float32)})
+
+    with pytest.raises(BundleError, match="input check does not fit the model"):
+        LiteRtPredictor(with_check(tiny_bundle(), replace(input_check, layout=layout)))
+
+
+@pytest.mark.parametrize("changes", [{"mean": np.zeros(3, np.float32)}, {"axes": np.eye(3)}])
+def test_a_check_made_for_other_features_is_refused(
+    tiny_bundle: Write, input_check: InputCheck, changes: dict[str, Any]
+) -> None:
+    familiarity = replace(familiarity_of("frame_features"), **changes)
+    check = replace(input_check, familiarity=familiarity)
+
+    with pytest.raises(BundleError, match="input check does not fit the model"):
+        LiteRtPredictor(with_check(tiny_bundle(), check, frame_features="frame_features"))
+
+
+def test_a_check_that_knows_no_frontal_view_is_refused(
+    tiny_bundle: Write, input_check: InputCheck
+) -> None:
+    kinds = (Kind.OTHER, *input_check.layout.kinds[1:])
+    blind = replace(input_check, layout=replace(input_check.layout, kinds=kinds))
+
+    with pytest.raises(BundleError, match="no frontal view"):
+        LiteRtPredictor(with_check(tiny_bundle(), blind))
 
 
 def test_an_output_that_the_model_lacks_is_refused(tiny_bundle: Write) -> None:

@@ -15,7 +15,9 @@ from tbscreen.calibrate import (
     SiteError,
     SiteFile,
     Targets,
+    Unanswered,
     calibrate_site,
+    check_target,
     images_needed,
     read_sources,
     write_site_file,
@@ -45,7 +47,9 @@ def calibrate(
         list[str] | None,
         typer.Option(
             metavar="LABEL",
-            help="A label that means TB; may be repeated.",
+            help="A label that means TB; may be repeated, and all others mean none. Without it "
+            "normal, negative, no TB, non-TB, healthy, 0 and other do, and any other word is "
+            "refused.",
             show_default="TB Positive, tuberculosis, TB, positive, 1",
         ),
     ] = None,
@@ -92,7 +96,8 @@ def calibrate(
     published threshold. It holds counts and figures, and nothing of a single radiograph.
 
     Use radiographs that the model was not trained on, one for each person, as they come in the
-    clinic. Fewer than the stated intervals take are refused.
+    clinic. Fewer than the stated intervals take are refused. One with TB that is not answered
+    counts as missed; one without is left out and counted apart.
 
     Exit codes:
 
@@ -118,9 +123,9 @@ def calibrate(
                 typer.echo(_describe_needs(facts, needs, targets))
                 return
             _check_counts(labelled, needs)
+            target = _find_target(output, models_dir, facts.version)
             answers = ask_gateway(client, labelled.images, facts, jobs=jobs, wait_s=wait)
         site = _calibrate(facts, labelled, answers, targets)
-        target = output or models_dir / f"{facts.version}.site.json"
         write_site_file(target, site)
     except Interrupted as error:
         raise typer.Exit(ExitCode.INTERRUPTED) from error
@@ -155,6 +160,22 @@ def _find_facts(client: Client, models_dir: Path, labelled: Labelled | None) -> 
         raise BundleError(f"model {version}: its manifest is not understood") from error
 
 
+def _find_target(output: Path | None, models_dir: Path, version: str) -> Path:
+    """Returns where the threshold is to be written, once it is certain that it can be.
+
+    Raises:
+        SiteError: it can not, or no worker would look there.
+    """
+    if output is None and read_facts(models_dir, version) is None:
+        raise SiteError(
+            f"{models_dir} does not hold the model {version}, so no worker looks there for its "
+            "threshold: name the workers' folder with --models-dir, or a file with --output"
+        )
+    target = output or models_dir / f"{version}.site.json"
+    check_target(target)
+    return target
+
+
 def _check_counts(labelled: Labelled, needs: Needs) -> None:
     missing = []
     if labelled.positives < needs.positives:
@@ -174,9 +195,14 @@ def _calibrate(
     for label, count in sorted(labelled.labels.items()):
         kind = "TB" if label in labelled.positive_labels else "no TB"
         typer.echo(f"{label}: {count} radiographs, {kind}", err=True)
-    unanswered = labelled.unanswered + sum(answers.faults.values())
-    for code, count in answers.faults.most_common():
-        _complain(f"{count} radiographs were not answered: {code}")
+    for code, count in answers.positive_faults.most_common():
+        _complain(f"{count} radiographs with TB were not answered and count as missed: {code}")
+    for code, count in answers.negative_faults.most_common():
+        _complain(f"{count} radiographs without TB were not answered and are left out: {code}")
+    unanswered = Unanswered(
+        labelled.unanswered_positives + answers.positive_faults.total(),
+        labelled.unanswered_negatives + answers.negative_faults.total(),
+    )
     scored: list[Scored] = [*labelled.scored, *answers.scored]
     return calibrate_site(facts, scored, targets, unanswered=unanswered)
 
@@ -201,6 +227,8 @@ def _describe(site: SiteFile, target: Path) -> str:
         f"threshold {point.threshold:.3f} for model {site.version}, on {point.measured_on}",
         f"sensitivity {_with_interval(point.sensitivity)}",
         f"specificity {_with_interval(point.specificity)}",
+        f"unanswered {site.unanswered_positive_images} with TB, "
+        f"{site.unanswered_negative_images} without",
         f"calibration {calibration}",
         f"indeterminate {f'{band[0]:.3f} to {band[1]:.3f}' if band else 'none'}",
         f"written to {target}",

@@ -164,7 +164,7 @@ class InputCheck:
         """Reads the file.
 
         Raises:
-            ValueError: it is no such file, or of another format.
+            ValueError: it is no such file, of another format, or knows no frontal view.
             OSError: it can not be read.
         """
         try:
@@ -176,8 +176,11 @@ class InputCheck:
                 threshold=float(arrays["threshold"]),
                 familiarity=_familiarity_of_file(arrays),
             )
-        except KeyError as error:
+        except (KeyError, TypeError) as error:
             raise ValueError(_NO_CHECK) from error
+        if Kind.FRONTAL not in check.layout.kinds:
+            # Every image is judged by how likely it is one.
+            raise ValueError("the input check knows no frontal view")
         if check.layout.weights.shape != (LAYOUT_FEATURES, len(check.layout.kinds)):
             raise ValueError("the input check was made for another layout")
         return check

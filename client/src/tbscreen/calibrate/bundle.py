@@ -69,9 +69,10 @@ class BundleFacts(_Part):
 def active_version(models_dir: Path) -> str | None:
     """Returns the version that a folder of models names as the active one, None without one."""
     try:
-        return (models_dir / "current").read_text(encoding="utf-8").strip() or None
+        named = (models_dir / "current").read_bytes().decode("utf-8", errors="replace")
     except OSError:
         return None
+    return named.strip() or None
 
 
 def read_facts(models_dir: Path, version: str) -> BundleFacts | None:

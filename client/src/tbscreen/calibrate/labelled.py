@@ -12,6 +12,7 @@ from tbscreen.calibrate.site import Scored
 from tbscreen.predict import Radiograph, find_radiographs
 
 _MEANS_TB: Final = frozenset({"tb positive", "tuberculosis", "tb", "positive", "1"})
+_MEANS_NO_TB: Final = frozenset({"normal", "negative", "no tb", "non-tb", "healthy", "0", "other"})
 
 
 class LabelError(ValueError):
@@ -34,7 +35,8 @@ class Labelled:
         images: files that are still to be screened.
         scored: results that a table already has.
         versions: the models that these results come from.
-        unanswered: rows of such a table without a result.
+        unanswered_positives: rows of such a table without a result, with TB.
+        unanswered_negatives: those without TB.
         labels: how often each label occurs.
         positive_labels: those that were taken for TB.
     """
@@ -42,19 +44,49 @@ class Labelled:
     images: list[LabelledImage] = field(default_factory=list)
     scored: list[Scored] = field(default_factory=list)
     versions: set[str] = field(default_factory=set)
-    unanswered: int = 0
+    unanswered_positives: int = 0
+    unanswered_negatives: int = 0
     labels: Counter[str] = field(default_factory=Counter)
     positive_labels: set[str] = field(default_factory=set)
 
     @property
     def positives(self) -> int:
-        """Number of images with TB."""
-        return sum(i.is_positive for i in self.images) + sum(s.is_positive for s in self.scored)
+        """Number of images with TB, the unanswered among them: they count as missed."""
+        return self._known_positives + self.unanswered_positives
 
     @property
     def negatives(self) -> int:
-        """Number of the other images."""
-        return len(self.images) + len(self.scored) - self.positives
+        """Number of the other images, without the unanswered: they measure nothing."""
+        return len(self.images) + len(self.scored) - self._known_positives
+
+    @property
+    def _known_positives(self) -> int:
+        return sum(i.is_positive for i in self.images) + sum(s.is_positive for s in self.scored)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What labels mean, in any case.
+
+    Attributes:
+        positive: those that mean TB.
+        negative: those that mean none; None: all others do.
+    """
+
+    positive: Collection[str]
+    negative: Collection[str] | None
+
+    def mean_tb(self, label: str) -> bool:
+        folded = label.casefold()
+        if folded in self.positive:
+            return True
+        # Guessing would count an unheard-of word for TB among those without.
+        if self.negative is not None and folded not in self.negative:
+            raise LabelError(
+                f"the label {label!r} may mean TB or not: name each label that means TB with "
+                "--positive, and all others count as none"
+            )
+        return False
 
 
 def read_sources(sources: Sequence[Path], positive: Collection[str]) -> Labelled:
@@ -65,19 +97,22 @@ def read_sources(sources: Sequence[Path], positive: Collection[str]) -> Labelled
 
     Args:
         sources: folders and tables.
-        positive: labels that mean TB, in any case; empty: those usual for it.
+        positive: labels that mean TB, in any case, all others meaning none; empty: the words usual
+            for either, and no others.
 
     Raises:
-        LabelError: a source is not understood, or nothing or everything in it is TB.
+        LabelError: a source or a label is not understood, or nothing or everything in it is TB.
         OSError: a file can not be read.
     """
-    wanted = {label.casefold() for label in positive} or _MEANS_TB
+    known = _Labels(_MEANS_TB, _MEANS_NO_TB)
+    if positive:
+        known = _Labels({label.casefold() for label in positive}, None)
     found = Labelled()
     for source in sources:
         if source.is_dir():
-            _read_folder(source, wanted, found)
+            _read_folder(source, known, found)
         else:
-            _read_table(source, wanted, found)
+            _read_table(source, known, found)
     if not found.positive_labels or found.positive_labels == set(found.labels):
         every = ", ".join(repr(label) for label in sorted(found.labels))
         which = "all of the labels mean" if found.positive_labels else "none of the labels means"
@@ -85,7 +120,7 @@ def read_sources(sources: Sequence[Path], positive: Collection[str]) -> Labelled
     return found
 
 
-def _read_folder(folder: Path, wanted: Collection[str], found: Labelled) -> None:
+def _read_folder(folder: Path, known: _Labels, found: Labelled) -> None:
     subfolders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not subfolders:
         raise LabelError(f"{folder} has no folder for each label, such as tuberculosis and normal")
@@ -94,16 +129,16 @@ def _read_folder(folder: Path, wanted: Collection[str], found: Labelled) -> None
             files = find_radiographs([subfolder], recursive=True)
         except ValueError as error:
             raise LabelError(str(error)) from error
-        is_positive = _count(subfolder.name, wanted, found, len(files))
+        is_positive = _count(subfolder.name, known, found, len(files))
         found.images += [LabelledImage(file, is_positive) for file in files]
 
 
-def _read_table(path: Path, wanted: Collection[str], found: Labelled) -> None:
+def _read_table(path: Path, known: _Labels, found: Labelled) -> None:
     for number, row in _rows(path):
         label = (row.get("label") or "").strip()
         if not label:
             raise LabelError(f"{path}, line {number}: no label")
-        is_positive = _count(label, wanted, found, 1)
+        is_positive = _count(label, known, found, 1)
         if "probability" in row:
             _take_result(row, is_positive, f"{path}, line {number}", found)
             continue
@@ -136,7 +171,8 @@ def _take_result(
     row: Mapping[str, str | None], is_positive: bool, where: str, found: Labelled
 ) -> None:
     if not row["probability"]:
-        found.unanswered += 1
+        found.unanswered_positives += is_positive
+        found.unanswered_negatives += not is_positive
         return
     if not row.get("model_version"):
         raise LabelError(f"{where}: no model_version: it is not from `tbscreen predict`")
@@ -151,9 +187,9 @@ def _take_result(
     found.versions.add(row["model_version"] or "")
 
 
-def _count(label: str, wanted: Collection[str], found: Labelled, images: int) -> bool:
+def _count(label: str, known: _Labels, found: Labelled, images: int) -> bool:
+    is_positive = known.mean_tb(label)
     found.labels[label] += images
-    is_positive = label.casefold() in wanted
     if is_positive:
         found.positive_labels.add(label)
     return is_positive

@@ -24,11 +24,18 @@ class Answers:
 
     Attributes:
         scored: those that were answered.
-        faults: how many were not, by code.
+        positive_faults: how many with TB were not, by code.
+        negative_faults: how many of the others were not, by code.
     """
 
     scored: list[Scored] = field(default_factory=list)
-    faults: Counter[str] = field(default_factory=Counter)
+    positive_faults: Counter[str] = field(default_factory=Counter)
+    negative_faults: Counter[str] = field(default_factory=Counter)
+
+    def note_fault(self, image: LabelledImage, code: str) -> None:
+        """Counts a radiograph that was not answered."""
+        faults = self.positive_faults if image.is_positive else self.negative_faults
+        faults[code] += 1
 
 
 def ask_gateway(
@@ -57,7 +64,7 @@ def ask_gateway(
                 if outcome.error_code == UNREACHABLE:
                     raise GatewayUnreachable(outcome.error_message or UNREACHABLE)
                 if outcome.result is None:
-                    answers.faults[outcome.error_code or "no answer"] += 1
+                    answers.note_fault(image, outcome.error_code or "no answer")
                 else:
                     answers.scored.append(_score(image, outcome.result, facts))
         except KeyboardInterrupt as error:

@@ -75,6 +75,19 @@ class Scored:
     logit: float | None
 
 
+@dataclass(frozen=True)
+class Unanswered:
+    """How many radiographs were refused, failed or timed out, by truth.
+
+    Attributes:
+        positives: with TB; whoever screens finds none of them, so they count as missed.
+        negatives: without; they are neither called nor spared.
+    """
+
+    positives: int = 0
+    negatives: int = 0
+
+
 class SiteFile(BaseModel):
     """<version>.site.json."""
 
@@ -90,6 +103,8 @@ class SiteFile(BaseModel):
     positive_images: int
     negative_images: int
     unanswered_images: int
+    unanswered_positive_images: int
+    unanswered_negative_images: int
 
 
 def images_needed(facts: BundleFacts, targets: Targets) -> Needs:
@@ -109,24 +124,31 @@ def images_needed(facts: BundleFacts, targets: Targets) -> Needs:
 
 
 def calibrate_site(
-    facts: BundleFacts, scored: Sequence[Scored], targets: Targets, *, unanswered: int
+    facts: BundleFacts, scored: Sequence[Scored], targets: Targets, *, unanswered: Unanswered
 ) -> SiteFile:
     """Chooses the site's threshold, after Platt scaling where the images suffice for it.
 
     The threshold is the highest one that finds a further TB image with the target's probability; it
-    hangs on the positives alone, so the negatives measure its specificity without flattery.
+    hangs on the positives alone, so the negatives measure its specificity without flattery. An
+    unanswered TB image ranks below every answered one: no threshold finds it.
 
     Raises:
         SiteError: there are too few images, or the model does not tell them apart.
     """
-    positives = sum(score.is_positive for score in scored)
-    negatives = len(scored) - positives
+    answered = sum(score.is_positive for score in scored)
+    positives, negatives = answered + unanswered.positives, len(scored) - answered
     needed = positives_needed(targets.sensitivity, targets.sensitivity_low)
     if positives < needed:
-        raise SiteError(f"{positives} TB images were answered; it takes {needed}")
+        raise SiteError(f"there are {positives} TB images; it takes {needed}")
+    rank = rank_for_the_next(targets.sensitivity, positives)
+    if rank > answered:
+        raise SiteError(
+            f"only {answered} of {positives} TB images were answered: no threshold finds the "
+            f"{rank} that a sensitivity of {targets.sensitivity:g} takes"
+        )
     if not negatives:
         raise SiteError("no image without TB was answered")
-    calibration = _recalibrate(facts, scored, min(positives, negatives))
+    calibration = _recalibrate(facts, scored, min(answered, negatives))
     ranked = sorted(
         zip(_probabilities(facts, scored, calibration), scored, strict=True),
         key=lambda pair: pair[0],
@@ -134,7 +156,6 @@ def calibrate_site(
     values = [value for value, _ in ranked]
     sick = [value for value, score in ranked if score.is_positive]
     well = [value for value, score in ranked if not score.is_positive]
-    rank = rank_for_the_next(targets.sensitivity, positives)
     threshold = _just_below(sick[-rank], values)
     spared = bisect_left(well, threshold)
     _check_specificity(spared, negatives, targets)
@@ -154,13 +175,31 @@ def calibrate_site(
             specificity=Interval(
                 value=spared / negatives, low=specificity_low, high=specificity_high
             ),
-            measured_on=f"the site's own images: {positives} with TB, {negatives} without",
+            measured_on=_describe_images(positives, negatives, unanswered),
         ),
         indeterminate_band=_band(facts, threshold, well, values),
         positive_images=positives,
         negative_images=negatives,
-        unanswered_images=unanswered,
+        unanswered_images=unanswered.positives + unanswered.negatives,
+        unanswered_positive_images=unanswered.positives,
+        unanswered_negative_images=unanswered.negatives,
     )
+
+
+def check_target(path: Path) -> None:
+    """Checks that `write_site_file` will be able to write there, before anything is screened.
+
+    Raises:
+        SiteError: it will not.
+    """
+    try:
+        # Tried, not asked for: a read-only file system or a full disk refuses its owner as well.
+        with tempfile.TemporaryFile(prefix=".site-", dir=path.parent):
+            pass
+    except OSError as error:
+        raise SiteError(f"{path.parent} can not be written to: {error.strerror}") from error
+    if path.is_dir():
+        raise SiteError(f"{path} is a folder")
 
 
 def write_site_file(path: Path, site: SiteFile) -> None:
@@ -207,6 +246,15 @@ def _probabilities(
     # Not the answered probability: a former threshold of the site may have calibrated it.
     used = calibration or facts.calibration
     return [sigmoid(used.scale * _logit(score) + used.bias) for score in scored]
+
+
+def _describe_images(positives: int, negatives: int, unanswered: Unanswered) -> str:
+    parts = [f"{positives} with TB", f"{negatives} without"]
+    if unanswered.positives:
+        parts[0] += f" ({unanswered.positives} of them unanswered: missed)"
+    if unanswered.negatives:
+        parts[1] += f" ({unanswered.negatives} more unanswered: left out)"
+    return f"the site's own images: {', '.join(parts)}"
 
 
 def _logit(score: Scored) -> float:

@@ -61,10 +61,12 @@ def check_bundle(models_dir: Path) -> None:
     Raises:
         ServeError: there is none.
     """
-    current = models_dir / "current"
-    version = current.read_text(encoding="utf-8").strip() if current.is_file() else ""
-    if version and (models_dir / version / "manifest.json").is_file():
-        return
+    try:
+        version = (models_dir / "current").read_text(encoding="utf-8").strip()
+        if version and (models_dir / version / "manifest.json").is_file():
+            return
+    except (OSError, ValueError):  # none, not to be read, or no text
+        pass
     raise ServeError(
         f"no model is published in {models_dir}. Name the folder that holds one with --models-dir "
         "or TBSCREEN_MODELS_DIR: the repository's models/ has the default model, and training "

@@ -87,6 +87,9 @@ class ModelWatcher:
         try:
             version = self._store.active_version()
             stamp = self._store.site_stamp(version) if version else None
+        except BundleError as error:
+            self._reject(None, error.detail)
+            return
         except OSError as error:
             self._reject(None, f"the models volume can not be read: {error.strerror}")
             return

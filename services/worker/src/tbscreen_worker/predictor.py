@@ -20,6 +20,8 @@ from tbscreen_shared.input_check import InputCheck
 
 _SIGNATURE: Final = "serving_default"
 _KNOWN_ANSWER_LIMITS: Final = ImageLimits(max_pixels=4_000_000, min_side_px=1)
+_DOES_NOT_FIT: Final = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What NumPy raises over arrays whose shapes or types do not go together."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,9 @@ class LiteRtPredictor:
         """Checks the bundle's files, loads the model and puts the known answer to it.
 
         Raises:
-            BundleError: the bundle is damaged, made for another preprocessing, or its model does
-                not answer as its manifest says.
+            BundleError: the bundle is damaged, made for another preprocessing, its model does not
+                answer as its manifest says, or its input check does not fit the model.
+            OSError: a file can not be read.
         """
         self.manifest: Final = bundle.decides_by
         version = bundle.manifest.version
@@ -80,7 +83,9 @@ class LiteRtPredictor:
             raise BundleError(f"bundle {version}: LiteRT can not load the model") from error
         self._features: Final = _features_of(bundle.manifest)
         self._check_outputs()
-        self._check_known_answer(bundle)
+        known_image, answer = self._answer_known(bundle)
+        self._check_known_answer(answer)
+        self._try_input_check(known_image, answer)
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
         """Runs the model on an image of shape (height, width, 1), 0-255."""
@@ -108,18 +113,22 @@ class LiteRtPredictor:
         if missing:
             raise BundleError(f"bundle {manifest.version}: the model gives no {missing}")
 
-    def _check_known_answer(self, bundle: Bundle) -> None:
-        manifest, known = self.manifest, self.manifest.known_answer
+    def _answer_known(self, bundle: Bundle) -> tuple[NDArray[np.uint8], Prediction]:
+        manifest = self.manifest
         try:
             radiograph = read_radiograph(bundle.known_answer_path, limits=_KNOWN_ANSWER_LIMITS)
             image = to_model_input(
                 radiograph, height=manifest.input.height, width=manifest.input.width
             )
-            answer = self.predict(image).logits
-        except (ImageError, ValueError, RuntimeError) as error:
+            return image, self.predict(image)
+        except (ImageError, RuntimeError, *_DOES_NOT_FIT) as error:
             raise BundleError(
                 f"bundle {manifest.version}: the known-answer test could not run"
             ) from error
+
+    def _check_known_answer(self, prediction: Prediction) -> None:
+        manifest, known = self.manifest, self.manifest.known_answer
+        answer = prediction.logits
         expected = np.asarray(known.logits, dtype=np.float32)
         # Written so that NaN fails it.
         if (
@@ -129,6 +138,20 @@ class LiteRtPredictor:
             raise BundleError(
                 f"bundle {manifest.version}: known answer {known.logits}, got {answer.tolist()}"
             )
+
+    def _try_input_check(self, image: NDArray[np.uint8], prediction: Prediction) -> None:
+        """Asks the check what every job asks it: what fails here would fail each of them."""
+        check = self.input_check
+        if check is None:
+            return
+        try:
+            check.judge(image)
+            if check.familiarity is not None:
+                check.familiarity.is_foreign(prediction.features)
+        except _DOES_NOT_FIT as error:
+            raise BundleError(
+                f"bundle {self.manifest.version}: the input check does not fit the model: {error}"
+            ) from error
 
 
 def _features_of(manifest: Manifest) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Puts the default model on an empty models volume: `python -m tbscreen_worker.seed SOURCE`."""
+"""Puts the default model on a models volume without one that this release's workers can serve.
+
+Run as `python -m tbscreen_worker.seed SOURCE`.
+"""
 
 import argparse
 import logging
@@ -10,12 +13,16 @@ from tbscreen_shared.bundle import ModelStore
 from tbscreen_shared.errors import BundleError
 from tbscreen_shared.logging import configure_logging
 from tbscreen_shared.settings import SharedSettings, load_settings
+from tbscreen_worker.predictor import LiteRtPredictor
 
 _log: Final = logging.getLogger(__name__)
 
 
 def seed(source: Path, models_dir: Path) -> bool:
-    """Publishes a bundle unless one is active.
+    """Publishes a bundle unless one is active that a worker of this release can serve.
+
+    After an upgrade the active bundle may be made for another preprocessing: no worker would take
+    it and every job would wait. It stays on the volume, and is active no more.
 
     Args:
         source: a bundle's folder, or a models folder whose `current` names the bundle.
@@ -26,13 +33,23 @@ def seed(source: Path, models_dir: Path) -> bool:
 
     Raises:
         BundleError: `source` holds no valid bundle.
-        OSError: the volume can not be written.
+        OSError: the volume can not be read or written; a fault that may pass costs no site its
+            model.
     """
     store = ModelStore(models_dir)
-    active = store.active_version()
-    if active is not None:
-        _log.info("a model is active already and stays", extra={"model": active})
-        return False
+    try:
+        active = store.active_version()
+        if active is not None:
+            # As the workers do it, so that neither takes what the other would not.
+            LiteRtPredictor(store.load(active))
+            _log.info("a model is active already and stays", extra={"model": active})
+            return False
+    except BundleError as error:
+        _log.warning(
+            "the active model can not be served by this release, the default one takes its place: "
+            "%s",
+            error.detail,
+        )
     default = ModelStore(source)
     bundle = source if default.active_version() is None else default.load_active().root
     try:

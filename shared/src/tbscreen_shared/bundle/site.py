@@ -32,9 +32,15 @@ class SiteCalibration(Frozen):
         description="its threshold is on the probability after that calibration"
     )
     indeterminate_band: tuple[Probability, Probability] | None = None
-    positive_images: int = Field(gt=0)
-    negative_images: int = Field(gt=0)
-    unanswered_images: int = Field(ge=0, description="left out: without a prediction")
+    positive_images: int = Field(
+        gt=0, description="with TB, those without a prediction among them: they count as missed"
+    )
+    negative_images: int = Field(gt=0, description="without TB, answered")
+    unanswered_images: int = Field(ge=0, description="without a prediction, of both kinds")
+    unanswered_positive_images: int | None = Field(
+        default=None, ge=0, description="None: from a release that left them out and forgot them"
+    )
+    unanswered_negative_images: int | None = Field(default=None, ge=0)
 
 
 def decide_by_site(manifest: Manifest, site: SiteCalibration) -> Manifest:

@@ -103,11 +103,19 @@ class ModelStore:
         self._root = root
 
     def active_version(self) -> str | None:
-        """Returns the version that `current` names, or None before the first bundle."""
+        """Returns the version that `current` names, or None before the first bundle.
+
+        Raises:
+            BundleError: `current` holds something else than a version.
+            OSError: it can not be read.
+        """
         try:
-            version = (self._root / _CURRENT).read_text(encoding="utf-8").strip()
+            named = (self._root / _CURRENT).read_bytes()
         except FileNotFoundError:
             return None
+        version = named.decode("utf-8", errors="replace").strip()
+        if version and not re.fullmatch(VERSION_PATTERN, version):
+            raise BundleError("the file that names the active model does not hold a version")
         return version or None
 
     def load(self, version: str) -> Bundle:
@@ -115,6 +123,7 @@ class ModelStore:
 
         Raises:
             BundleError: no such version, or its manifest is missing or invalid.
+            OSError: the manifest can not be read.
         """
         if not re.fullmatch(VERSION_PATTERN, version):
             raise BundleError("no such model version")
@@ -148,6 +157,7 @@ class ModelStore:
 
         Raises:
             BundleError: there is none, or it is invalid.
+            OSError: it can not be read.
         """
         version = self.active_version()
         if version is None:

@@ -57,7 +57,7 @@ class ModelList(BaseModel):
 @router.get("", summary="List the models")
 def list_models(services: ServicesDep) -> ModelList:
     """Lists the bundles on the models volume, unusable ones with the reason."""
-    active = services.models.active_version()
+    active = _active_version(services.models)
     return ModelList(
         active=active,
         models=[
@@ -73,7 +73,7 @@ def list_models(services: ServicesDep) -> ModelList:
 )
 def look_up(version: str, services: ServicesDep) -> ModelDetails:
     """Answers with the bundle's manifest: metrics, operating points, fingerprints, provenance."""
-    details = _describe(services.models, version, services.models.active_version())
+    details = _describe(services.models, version, _active_version(services.models))
     if details.manifest is None:
         raise Refusal(ErrorCode.MODEL_NOT_FOUND, details.problem or "There is no such model.")
     return details
@@ -109,19 +109,38 @@ def read_report_file(version: str, path: str, services: ServicesDep) -> Response
     return _send_report_file(services.models, version, path or _REPORT)
 
 
-def report_path(models: ModelStore, version: str | None) -> str | None:
-    """Returns where a version's report is found, or None if it has none."""
-    if version is None:
-        return None
+def active_report_path(models: ModelStore) -> str | None:
+    """Returns where the active model's report is found, or None without a model or a report."""
+    version = _active_version(models)
     try:
-        bundle = models.load(version)
+        return _report_path(_load(models, version)) if version else None
     except BundleError:
         return None
-    return f"/v1/models/{version}/report" if _report_file(bundle, _REPORT) else None
+
+
+def _active_version(models: ModelStore) -> str | None:
+    """The version that `current` names; None where it names none. `/health` says why."""
+    try:
+        return models.active_version()
+    except (BundleError, OSError):
+        return None
+
+
+def _load(models: ModelStore, version: str) -> Bundle:
+    """Reads a bundle's manifest; a volume's fault is a BundleError as well."""
+    try:
+        return models.load(version)
+    except OSError as error:
+        raise BundleError(f"bundle {version} can not be read: {error.strerror}") from error
+
+
+def _report_path(bundle: Bundle) -> str | None:
+    has_report = _report_file(bundle, _REPORT) is not None
+    return f"/v1/models/{bundle.manifest.version}/report" if has_report else None
 
 
 def _send_report_file(models: ModelStore, version: str, path: str) -> Response:
-    file = _report_file(models.load(version), path)
+    file = _report_file(_load(models, version), path)
     if file is None:
         raise Refusal(ErrorCode.NOT_FOUND, "The model's report holds no such file.")
     media_type = _MEDIA_TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "text/plain"
@@ -138,7 +157,7 @@ def _send_report_file(models: ModelStore, version: str, path: str) -> Response:
 
 def _describe(models: ModelStore, version: str, active: str | None) -> ModelDetails:
     try:
-        bundle = models.load(version)
+        bundle = _load(models, version)
     except BundleError as error:
         return ModelDetails(
             version=version, active=version == active, manifest=None, problem=error.detail
@@ -149,7 +168,7 @@ def _describe(models: ModelStore, version: str, active: str | None) -> ModelDeta
         manifest=bundle.manifest,
         site=bundle.site,
         site_problem=bundle.site_problem,
-        report=report_path(models, version),
+        report=_report_path(bundle),
     )
 
 
@@ -157,8 +176,9 @@ def _report_file(bundle: Bundle, path: str) -> Path | None:
     root = bundle.report_dir.resolve()
     try:
         file = (root / path).resolve()
-    except (OSError, ValueError):  # e.g. a null byte, or a loop of links
+        is_file = file.is_file()
+    except (OSError, ValueError):  # e.g. a null byte, a loop of links, or a name that is too long
         return None
     if not file.is_relative_to(root) or file.suffix not in _REPORT_SUFFIXES:
         return None
-    return file if file.is_file() else None
+    return file if is_file else None

@@ -12,7 +12,7 @@ from starlette.templating import Jinja2Templates
 from tbscreen_gateway.api_guide import describe_api
 from tbscreen_gateway.dependencies import ServicesDep
 from tbscreen_gateway.health import VERSION
-from tbscreen_gateway.routes.models import report_path
+from tbscreen_gateway.routes.models import active_report_path
 
 router = APIRouter(include_in_schema=False)
 
@@ -54,7 +54,7 @@ def show_screening_page(request: Request, services: ServicesDep) -> HTMLResponse
     context = {
         "version": VERSION,
         "max_upload_mib": f"{services.settings.max_upload_bytes / 2**20:g}",
-        "report": report_path(services.models, services.models.active_version()),
+        "report": active_report_path(services.models),
     }
     return _templates.TemplateResponse(request, "index.html", context, headers=_HEADERS)
 
@@ -65,6 +65,6 @@ def show_api_guide(request: Request, services: ServicesDep) -> HTMLResponse:
     context = {
         "version": VERSION,
         "guide": describe_api(request.app.openapi()),
-        "report": report_path(services.models, services.models.active_version()),
+        "report": active_report_path(services.models),
     }
     return _templates.TemplateResponse(request, "docs.html", context, headers=_HEADERS)
