@@ -69,7 +69,7 @@ class Evaluation(Frozen):
     splits: dict[str, dict[str, Any]]
     both_class_source_names: tuple[str, ...]
     both_class_sources: dict[str, dict[str, Any]]
-    calibrated_on: tuple[str, ...]
+    calibrated_on: tuple[str, ...] = ()
     by_source: dict[str, dict[str, Any]]
     confounded_sources: dict[str, str]
     net_benefit: list[NetBenefit]
