@@ -1,5 +1,6 @@
 import csv
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +84,15 @@ def test_the_known_picture_is_drawn_alike_each_time_and_is_no_flat_field() -> No
 def test_a_model_published_again_gets_a_version_of_its_own(
     two_class_run: Path, tmp_path: Path
 ) -> None:
-    store, versions = ModelStore(tmp_path), []
+    # Publishing keeps its flags in the run, which other tests read too.
+    run = tmp_path / "run"
+    shutil.copytree(two_class_run, run, ignore=shutil.ignore_patterns("checkpoints", "weights"))
+    models = tmp_path / "models"
+    store, versions = ModelStore(models), []
     for provenance in ("First.", "Second."):
         status = main(
             [
-                *("publish", "--run", str(two_class_run), "--models-dir", str(tmp_path)),
+                *("publish", "--run", str(run), "--models-dir", str(models)),
                 *("--provenance", provenance, "--force", "a test"),
             ]
         )

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from tbscreen_shared.bundle import Calibration, Interval, OperatingPoint
 from tbscreen_shared.contracts import Frozen
+from tbscreen_training.calibrate import wilson
 from tbscreen_training.delong import Difference
 from tbscreen_training.left_out import LABEL_SHUFFLE, Fold, shuffled_auc
 from tbscreen_training.predictions import PLAIN, Predictions
@@ -104,14 +105,13 @@ def _check_flips(
 ) -> Check:
     images = len(exported)
     flips = int(((exported >= point.threshold) != (keras >= point.threshold)).sum())
-    # Below 200 images a single one is more than the limit, and says nothing of a share that small.
-    allowed = max(1, math.floor(PARITY_FLIPS * images))
-    coarse = f"; one image is {1 / images:.1%}" if PARITY_FLIPS * images < 1 else ""
+    share = wilson(flips, images)
     return Check(
         name=f"decisions flipped by exporting, {point.name}",
-        passed=flips <= allowed,
-        figure=f"{flips} of {images} ({flips / images:.2%})",
-        limit=f"at most {allowed} ({PARITY_FLIPS:.1%}{coarse})",
+        passed=share.low <= PARITY_FLIPS,
+        figure=f"{share.value:.2%} [{share.low:.2%}, {share.high:.2%}]",
+        limit=f"not clearly above {PARITY_FLIPS:.1%}",
+        note=f"{flips} of {images}",
     )
 
 

@@ -55,12 +55,8 @@ def turn_over(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np
 
 
 def cut_to_a_part(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Keeps one lung, the upper or the lower half, or a window of no more than a quarter."""
-    way = rng.random()
-    if way < 0.25:
-        height = rng.uniform(0.4, 0.6)
-        box = (0.0, 0.0, 0.0, 1 - height) if rng.random() < 0.5 else (0.0, 1 - height, 0.0, 0.0)
-    elif way < 0.6:
+    """Keeps one lung, or a window that holds no more than a quarter of the frame."""
+    if rng.random() < 0.5:
         width, start = rng.uniform(0.35, 0.5), rng.uniform(0, 0.08)
         left = start if rng.random() < 0.5 else 1 - width - start
         box = (left, rng.uniform(0, 0.1), 1 - left - width, rng.uniform(0, 0.1))
