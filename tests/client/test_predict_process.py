@@ -25,6 +25,8 @@ def test_interrupt_prints_what_is_done_and_leaves_job_ids(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that runs the tests in its background hands down an ignored interrupt.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 20
     while gateway.busy < 2 and time.monotonic() < deadline:
