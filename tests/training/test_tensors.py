@@ -19,7 +19,7 @@ def sample_of(path: Path) -> Sample:
 def test_training_sees_the_tensor_that_a_worker_sees_to_the_bit(tmp_path: Path) -> None:
     cache = TensorCache(tmp_path / "cache")
     for path in radiograph_files(tmp_path):
-        radiograph = read_radiograph(path, limits=ImageLimits())
+        radiograph = read_radiograph(path, limits=ImageLimits(), target_px=INPUT_PX)
         served = to_model_input(radiograph, height=INPUT_PX, width=INPUT_PX)
         for _ in ("decoded", "from the cache"):
             trained = cache.load(sample_of(path))

@@ -81,7 +81,7 @@ def publish_bundle(run: RunDirectory, models_dir: Path, *, force: str | None = N
 
 
 def known_picture() -> NDArray[np.uint8]:
-    """Returns the known-answer input, uint8 (299, 299, 1): drawn, so that it is nobody's chest."""
+    """Returns the known-answer input, uint8 (384, 384, 1): drawn, so that it is nobody's chest."""
     y, x = np.mgrid[-1.0 : 1.0 : INPUT_PX * 1j, -1.0 : 1.0 : INPUT_PX * 1j]
     body = 170 * np.exp(-((x / 0.9) ** 4) - (y / 1.1) ** 4)
     lungs = sum(np.exp(-(((x - side) / 0.28) ** 2) - (y / 0.6) ** 2) for side in (-0.42, 0.42))

@@ -57,13 +57,13 @@ def quantise(model: bytes, quantisation: Quantisation, representative: Tensors) 
         f".*{BASE}.*", operations, _configuration(quantisation), algorithm
     )
     ranges = None
-    if tool.need_calibration:
-        inputs = [{INPUT_NAME: tensor[np.newaxis]} for tensor in representative()]
-        with warnings.catch_warnings():
-            # That it keeps every tensor in memory is meant for this very purpose.
-            warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors", UserWarning)
+    with warnings.catch_warnings():
+        # That it keeps every tensor in memory is meant for this very purpose.
+        warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors", UserWarning)
+        if tool.need_calibration:
+            inputs = [{INPUT_NAME: tensor[np.newaxis]} for tensor in representative()]
             ranges = tool.calibrate({_SIGNATURE: inputs}, num_threads=os.cpu_count() or 1)
-    result = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+        result = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
 
 

@@ -35,7 +35,7 @@ class TensorCache:
         self._root = root / f"preprocessing-{PREPROCESSING_VERSION}-{INPUT_PX}"
 
     def load(self, sample: Sample) -> NDArray[np.uint8]:
-        """Returns the sample's tensor, uint8, shape (299, 299, 1), 0-255, decoding it if need be.
+        """Returns the sample's tensor, uint8, shape (384, 384, 1), 0-255, decoding it if need be.
 
         Raises:
             TrainingError: the image can not be read; the message names it.

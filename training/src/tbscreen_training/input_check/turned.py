@@ -37,8 +37,13 @@ def vary(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
 
 
 def invert(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Swaps black and white: bone dark, air bright; sometimes within a viewer's black frame."""
-    swapped = 255 - pixels
+    """Swaps black and white: bone dark, air bright."""
+    return 255 - pixels
+
+
+def invert_as_viewers_do(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Swaps black and white, now and then within a frame that stays black."""
+    swapped = invert(pixels, rng)
     if rng.random() < 0.3:
         return np.asarray(_in_a_frame(Image.fromarray(swapped), rng, ground=0))
     return swapped
@@ -68,7 +73,7 @@ def cut_to_a_part(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArra
 
 
 REFUSED: Final[dict[Kind, Turn]] = {
-    Kind.INVERTED: invert,
+    Kind.INVERTED: invert_as_viewers_do,
     Kind.SIDEWAYS: lay_down,
     Kind.UPSIDE_DOWN: turn_over,
     Kind.PART: cut_to_a_part,
