@@ -34,7 +34,7 @@ def radiographs(tmp_path: Path) -> Path:
     return made
 
 
-def calibrate(gateway: GatewayState, *arguments: object):  # type: ignore[no-untyped-def]
+def calibrate(gateway: GatewayState, *arguments: object) -> Any:
     return runner.invoke(app, ["calibrate", "--url", gateway.url, *map(str, arguments)])
 
 

@@ -3,6 +3,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -25,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def predict(gateway: GatewayState, *arguments: object):  # type: ignore[no-untyped-def]
+def predict(gateway: GatewayState, *arguments: object) -> Any:
     return runner.invoke(app, ["predict", "--url", gateway.url, *map(str, arguments)])
 
 

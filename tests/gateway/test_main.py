@@ -17,7 +17,7 @@ def start(**environment: str) -> subprocess.CompletedProcess[str]:
 def test_a_missing_setting_is_named() -> None:
     done = start()
     assert done.returncode == 2
-    assert done.stderr == "tbscreen_gateway: setting REDIS_URL: Field required\n"
+    assert done.stderr == "tbscreen_gateway: REDIS_URL: Field required\n"
 
 
 def test_a_wrong_setting_is_named_and_no_secret_shown() -> None:

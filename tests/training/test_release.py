@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -47,6 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = str(tmp_path_factory.mktemp("saved-model"))
     module = Brightness()
     tf.saved_model.save(module, folder, signatures={"serving_default": module.serve})
+    # The ban is on its interpreter; the converter exists nowhere else.
     converted: bytes = tf.lite.TFLiteConverter.from_saved_model(folder).convert()  # noqa: TID251
     return converted
 
@@ -186,7 +186,7 @@ def test_a_model_that_never_saw_the_source_is_scored_on_the_same_images(
     check = publish(run, published)[AGAINST_ACTIVE]
     assert "north: the same 32 images, which the active model never saw" in check["note"]
     # The fold's AUC is about 0.98; brightness, the active model, is no better than chance.
-    assert float(re.match(r"[+-]\d\.\d+", check["figure"])[0]) > 0.2  # type: ignore[index]
+    assert float(check["figure"].split()[0]) > 0.2
 
 
 def test_a_model_of_another_preprocessing_that_states_nothing_is_not_compared(

@@ -1,6 +1,8 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tbscreen_training.sample import Sample
 from tbscreen_training.sampling import draw_shares
@@ -19,8 +21,8 @@ SETS = [
 ]
 
 
-def share_of(shares: object, source: str, label: str) -> float:
-    pairs = zip(SETS, shares, strict=True)  # type: ignore[call-overload]
+def share_of(shares: NDArray[np.float64], source: str, label: str) -> float:
+    pairs = zip(SETS, shares, strict=True)
     return float(sum(share for s, share in pairs if (s.source, s.label) == (source, label)))
 
 

@@ -37,7 +37,7 @@ class SharedSettings(BaseSettings):
     @classmethod
     def _is_a_redis_url(cls, url: SecretStr) -> SecretStr:
         try:
-            parse_url(url.get_secret_value())  # type: ignore[no-untyped-call]
+            parse_url(url.get_secret_value())  # type: ignore[no-untyped-call]  # redis-py's
         except ValueError:
             # Not the cause: it may quote a part of the URL, and that the password.
             raise ValueError("must be redis://[:password@]host:port/db") from None
@@ -64,7 +64,7 @@ def load_settings(kind: type[_Settings], *, program: str) -> _Settings:
         SystemExit: with status 2, when one is missing or wrong; stderr then has a line for each.
     """
     try:
-        return kind()  # type: ignore[call-arg]
+        return kind()  # type: ignore[call-arg]  # from the environment
     except ValidationError as error:
         for item in error.errors():
             sys.stderr.write(f"{program}: {_variable(kind, item['loc'])}{item['msg']}\n")

@@ -4,12 +4,12 @@ import socket
 import sys
 
 import uvicorn
-from pydantic import ValidationError
 
 from tbscreen_gateway.app import create_app
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.waiting import FinishedJobs
 from tbscreen_shared.logging import configure_logging
+from tbscreen_shared.settings import load_settings
 
 
 class GatewayServer(uvicorn.Server):
@@ -26,14 +26,8 @@ class GatewayServer(uvicorn.Server):
 
 
 def main() -> int:
-    """Returns the process's exit status: 2 for settings that are missing or wrong."""
-    try:
-        settings = GatewaySettings()  # type: ignore[call-arg]  # from the environment
-    except ValidationError as error:
-        for item in error.errors():
-            name = ".".join(str(part) for part in item["loc"])
-            sys.stderr.write(f"tbscreen_gateway: setting {name}: {item['msg']}\n")
-        return 2
+    """Returns the process's exit status; settings that are missing or wrong end it with 2."""
+    settings = load_settings(GatewaySettings, program="tbscreen_gateway")
     configure_logging("gateway", log_format=settings.log_format, level=settings.log_level)
     app = create_app(settings)
     config = uvicorn.Config(

@@ -68,7 +68,7 @@ class RequestObserver:
                 await self._app(scope, receive, send_observed)
             except ClientDisconnect:
                 pass
-            except Exception:
+            except Exception:  # whatever a route raises is answered as problem+json
                 logger.exception("unexpected error")
                 if status != CLIENT_CLOSED_REQUEST:
                     raise  # half an answer is out: the server must cut the connection

@@ -73,7 +73,7 @@ async def receive_upload(request: Request, blobs: BlobStore, *, max_upload_bytes
     return Upload(blob, part.sha256, image_format, part.size_bytes)
 
 
-class _FilePart(BaseTarget):  # type: ignore[misc]
+class _FilePart(BaseTarget):  # type: ignore[misc]  # the parser has no types
     """Where the parser puts the file's bytes as they come. Lives in the thread pool."""
 
     def __init__(self, writer: BlobWriter, max_bytes: int) -> None:

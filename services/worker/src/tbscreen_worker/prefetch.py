@@ -5,6 +5,8 @@ logs the connection's error and goes on (`Message.ack_log_error`). The slot woul
 ever, and with a prefetch count of one the worker would never take another job.
 """
 
+# kombu has no types, hence the four that are ignored below. Whatever an acknowledgement raises goes
+# on to the caller, once the slot is free.
 from kombu.transport import redis, virtual
 
 

@@ -26,7 +26,7 @@ def register_screen_task(app: Celery, screen: Callable[[str], None]) -> None:
     a job is given up, not Celery, which would drop the delivery.
     """
 
-    @app.task(name=SCREEN_TASK)  # type: ignore[untyped-decorator]
+    @app.task(name=SCREEN_TASK)  # type: ignore[untyped-decorator]  # Celery's
     def screen_job(job_id: str) -> None:
         with bound_contextvars(job_id=job_id):
             try:
