@@ -48,7 +48,7 @@ format: env ## Format the code and mend what the linter can
 	$(UV) run --no-sync ruff format .
 
 # Each member's tests run with nothing installed but what that member declares. Two at a time, the
-# longest first.
+# longest first. A training's fixtures are whole runs, of minutes each.
 PYTEST = $(UV) run --quiet --isolated --frozen --no-default-groups --group test
 
 .PHONY: test
@@ -64,7 +64,7 @@ test-gateway: $(UV)
 test-worker: $(UV)
 	$(PYTEST) --package tbscreen-worker pytest tests/worker
 test-training: $(UV)
-	$(PYTEST) --package tbscreen-training pytest tests/training
+	$(PYTEST) --package tbscreen-training pytest --timeout 1200 tests/training
 test-client: $(UV)
 	$(PYTEST) --package tbscreen pytest tests/client
 test-integration: $(UV)

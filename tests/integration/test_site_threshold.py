@@ -61,6 +61,11 @@ def wait_for_point(serving: Serving, radiograph: Path, name: str) -> Result:
     return wait_until(look, what=f"the operating point {name}")
 
 
+def points_of_workers(serving: Serving) -> set[str]:
+    workers = httpx.get(f"{serving.url}/health").json()["workers"]
+    return {worker["operating_point"] for worker in workers}
+
+
 def test_a_sites_threshold_decides_without_a_restart_and_only_for_its_model(
     serving: Serving, models_dir: Path, radiographs: Path, tmp_path: Path
 ) -> None:
@@ -86,11 +91,13 @@ def test_a_sites_threshold_decides_without_a_restart_and_only_for_its_model(
     assert shown["site"] == json.loads(written.read_text())
     health = httpx.get(f"{serving.url}/health").json()
     assert health["model"]["operating_point"] == "site"
-    assert {worker["operating_point"] for worker in health["workers"]} == {"site"}
+    wait_until(lambda: points_of_workers(serving) == {"site"}, what="the site's point everywhere")
 
     foreign = site.model_copy(update={"model_sha256": "0" * 64})
     written.write_text(foreign.model_dump_json())
     wait_for_point(serving, radiograph, "balanced")
+    # The other workers follow, and say so with their next beat.
+    wait_until(lambda: points_of_workers(serving) == {"balanced"}, what="its end everywhere")
     health = httpx.get(f"{serving.url}/health").json()
     assert health["status"] == "degraded"
     assert any("made for model tiny-1 (00000000)" in problem for problem in health["problems"])

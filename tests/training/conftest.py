@@ -157,7 +157,7 @@ def two_class_run(
     return out / "run"
 
 
-KILLED_RUN_EPOCHS = 20
+KILLED_RUN_EPOCHS = 8
 
 
 @pytest.fixture(scope="session")
