@@ -6,14 +6,16 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from support.blob_files import blob_files
-from tbscreen_gateway.intake import Intake
+from tbscreen_gateway.intake import Intake, Origin
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.uploads import Upload
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.contracts import ImageFormat
 from tbscreen_shared.errors import ErrorCode
-from tbscreen_shared.jobs import JobStore
+from tbscreen_shared.jobs import IdempotencyKeys, JobStore, Requester
+
+KEYED = Origin(idempotency_key="key")
 
 
 class FakeTaskQueue:
@@ -55,13 +57,20 @@ def store(redis: Redis) -> UnreliableJobStore:
 
 
 @pytest.fixture
+def keys(redis: Redis) -> IdempotencyKeys:
+    return IdempotencyKeys(redis, ttl_s=600)
+
+
+@pytest.fixture
 def blobs(tmp_path: Path) -> BlobStore:
     return BlobStore(tmp_path)
 
 
 @pytest.fixture
-def intake(store: UnreliableJobStore, blobs: BlobStore, tasks: FakeTaskQueue) -> Intake:
-    return Intake(store, blobs, tasks, Metrics(), max_queue_length=2)
+def intake(
+    store: UnreliableJobStore, keys: IdempotencyKeys, blobs: BlobStore, tasks: FakeTaskQueue
+) -> Intake:
+    return Intake(store, keys, blobs, tasks, Metrics())
 
 
 def an_upload(blobs: BlobStore, sha256: str = "a" * 64) -> Upload:
@@ -74,7 +83,7 @@ async def test_an_accepted_upload_is_recorded_and_sent(
     intake: Intake, store: JobStore, blobs: BlobStore, tasks: FakeTaskQueue
 ) -> None:
     upload = an_upload(blobs)
-    accepted = await intake.accept(upload, None)
+    accepted = await intake.accept(upload, Origin())
     assert tasks.sent == [accepted.job_id]
     assert store.blob_of(accepted.job_id) == upload.blob
 
@@ -84,9 +93,10 @@ async def test_what_can_not_be_enqueued_leaves_nothing_behind(
 ) -> None:
     tasks.refuses = True
     with pytest.raises(Refusal) as caught:
-        await intake.accept(an_upload(blobs), "key")
+        await intake.accept(an_upload(blobs), KEYED)
     assert caught.value.code is ErrorCode.BROKER_UNAVAILABLE
-    assert redis.keys("tbscreen:*") == []
+    told = {"tbscreen:audit", "tbscreen:audit:sequence"}
+    assert set(redis.scan_iter("tbscreen:*")) == told
     assert blob_files(tmp_path) == []
 
 
@@ -95,9 +105,9 @@ async def test_a_key_whose_first_upload_was_refused_makes_a_job_the_next_time(
 ) -> None:
     tasks.refuses = True
     with pytest.raises(Refusal):
-        await intake.accept(an_upload(blobs), "key")
+        await intake.accept(an_upload(blobs), KEYED)
     tasks.refuses = False
-    accepted = await intake.accept(an_upload(blobs), "key")
+    accepted = await intake.accept(an_upload(blobs), KEYED)
     assert (tasks.sent, accepted.replayed) == ([accepted.job_id], False)
 
 
@@ -107,7 +117,7 @@ async def test_a_record_that_could_not_be_taken_back_at_once_is_taken_back_later
     tasks.refuses = True
     store.failures = 2
     with pytest.raises(Refusal):
-        await intake.accept(an_upload(blobs), "key")
+        await intake.accept(an_upload(blobs), KEYED)
     assert store.queue_length() == 1
     async with asyncio.timeout(10):
         while store.queue_length():
@@ -118,7 +128,7 @@ async def test_a_record_that_could_not_be_taken_back_at_once_is_taken_back_later
 async def test_twenty_simultaneous_requests_with_one_key_make_one_job(
     intake: Intake, blobs: BlobStore, tasks: FakeTaskQueue, tmp_path: Path
 ) -> None:
-    answers = await asyncio.gather(*(intake.accept(an_upload(blobs), "key") for _ in range(20)))
+    answers = await asyncio.gather(*(intake.accept(an_upload(blobs), KEYED) for _ in range(20)))
     assert len({answer.job_id for answer in answers}) == 1
     assert sum(answer.replayed for answer in answers) == 19
     assert len(tasks.sent) == 1
@@ -126,14 +136,14 @@ async def test_twenty_simultaneous_requests_with_one_key_make_one_job(
 
 
 async def test_a_repeat_is_not_promised_a_job_that_is_refused_meanwhile(
-    intake: Intake, store: JobStore, blobs: BlobStore, tasks: FakeTaskQueue
+    intake: Intake, keys: IdempotencyKeys, blobs: BlobStore, tasks: FakeTaskQueue
 ) -> None:
-    digest = "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683"  # of "key"
-    store.remember(digest, "in-the-making", "a" * 64)
-    repeat = asyncio.create_task(intake.accept(an_upload(blobs), "key"))
+    digest = KEYED.digest or ""
+    keys.remember(digest, "in-the-making", "a" * 64)
+    repeat = asyncio.create_task(intake.accept(an_upload(blobs), KEYED))
     await asyncio.sleep(0.2)
     assert not repeat.done()
-    store.forget(digest, "in-the-making")
+    keys.forget(digest, "in-the-making")
     accepted = await repeat
     assert (accepted.replayed, tasks.sent) == (False, [accepted.job_id])
 
@@ -141,9 +151,9 @@ async def test_a_repeat_is_not_promised_a_job_that_is_refused_meanwhile(
 async def test_a_key_with_other_bytes_is_a_conflict_and_the_upload_is_erased(
     intake: Intake, blobs: BlobStore, tmp_path: Path
 ) -> None:
-    await intake.accept(an_upload(blobs), "key")
+    await intake.accept(an_upload(blobs), KEYED)
     with pytest.raises(Refusal) as caught:
-        await intake.accept(an_upload(blobs, "b" * 64), "key")
+        await intake.accept(an_upload(blobs, "b" * 64), KEYED)
     assert caught.value.code is ErrorCode.IDEMPOTENCY_CONFLICT
     assert len(blob_files(tmp_path)) == 1
 
@@ -151,18 +161,21 @@ async def test_a_key_with_other_bytes_is_a_conflict_and_the_upload_is_erased(
 async def test_a_key_whose_job_was_erased_makes_a_new_one(
     intake: Intake, store: JobStore, blobs: BlobStore
 ) -> None:
-    first = await intake.accept(an_upload(blobs), "key")
+    first = await intake.accept(an_upload(blobs), KEYED)
     store.cancel(first.job_id)
     store.cancel(first.job_id)
-    second = await intake.accept(an_upload(blobs), "key")
+    second = await intake.accept(an_upload(blobs), KEYED)
     assert not second.replayed
     assert second.job_id != first.job_id
 
 
-async def test_the_queue_is_full_at_its_limit(intake: Intake, blobs: BlobStore) -> None:
-    for _ in range(2):
-        await intake.check_open()
-        await intake.accept(an_upload(blobs), None)
-    with pytest.raises(Refusal) as caught:
-        await intake.check_open()
-    assert caught.value.code is ErrorCode.QUEUE_FULL
+async def test_the_same_idempotency_key_of_another_api_key_is_another_key(
+    intake: Intake, blobs: BlobStore
+) -> None:
+    accepted = [
+        await intake.accept(
+            an_upload(blobs), Origin(requester=Requester(key_id=key_id), idempotency_key="key")
+        )
+        for key_id in ("clinic", "pacs", "clinic")
+    ]
+    assert accepted[0].job_id == accepted[2].job_id != accepted[1].job_id

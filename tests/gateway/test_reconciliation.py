@@ -97,3 +97,44 @@ async def test_a_running_gateway_sends_lost_tasks_again_and_says_so(
         async with asyncio.timeout(2):
             while "sent lost tasks again" not in caplog.text:
                 await asyncio.sleep(0.02)
+
+
+def test_a_job_whose_worker_stopped_renewing_its_lease_gets_another_task(
+    reconciler: Reconciler, redis: Redis, jobs: JobStore, worker: FakeWorker
+) -> None:
+    record(jobs, "1")
+    jobs.claim("1", worker="dead")
+    begun = time.monotonic()
+    assert reconciler.resend_lost() == 0
+    while not reconciler.resend_lost():
+        time.sleep(0.1)
+        assert time.monotonic() - begun < 10
+    # A lease of 5 s, which nobody renews, and 2 s of grace.
+    assert 6 < time.monotonic() - begun < 8.5
+    assert worker.take() == "1"
+    assert worker.finish("1")
+
+
+def test_a_job_whose_lease_is_renewed_stays_where_it_is(
+    reconciler: Reconciler, jobs: JobStore
+) -> None:
+    record(jobs, "1")
+    jobs.claim("1", worker="alive")
+    begun = time.monotonic()
+    while time.monotonic() - begun < 8:
+        assert jobs.renew("1", worker="alive")
+        assert reconciler.resend_lost() == 0
+        time.sleep(0.5)
+
+
+def test_leases_that_lapsed_together_are_renewed_before_their_jobs_are_taken_for_lost(
+    reconciler: Reconciler, redis: Redis, jobs: JobStore
+) -> None:
+    record(jobs, "1")
+    jobs.claim("1", worker="alive")
+    redis.delete("tbscreen:lease:1")  # as after a long pause of Redis
+    assert reconciler.resend_lost() == 0
+    time.sleep(1)
+    assert jobs.renew("1", worker="alive")
+    time.sleep(1.5)
+    assert reconciler.resend_lost() == 0

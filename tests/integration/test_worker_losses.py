@@ -126,9 +126,9 @@ def test_a_job_that_kills_its_child_every_time_is_given_up(
     assert job.attempts == 3
     assert job.error is not None
     assert job.error.code is ErrorCode.WORKER_LOST
-    assert site.redis.lrange("tbscreen:dead", 0, -1) == [poison.id]
-    wait_until(lambda: not blob_files(site.settings.blobs_dir), what="the upload's erasure")
+    assert site.redis.zrange("tbscreen:dead", 0, -1) == [poison.id]
     assert site.wait_for_end(site.submit(radiograph)).status is JobStatus.SUCCEEDED
+    wait_until(lambda: len(blob_files(site.settings.blobs_dir)) == 1, what="one erasure of two")
 
 
 def child_of(worker: WorkerProcesses) -> int:

@@ -1,11 +1,13 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from support.redis_server import running_redis_server
 from tbscreen_shared.contracts import (
@@ -23,9 +25,10 @@ from tbscreen_shared.jobs import (
     ClaimOutcome,
     JobStore,
     NewJob,
+    Requester,
     done_channel,
 )
-from tbscreen_shared.jobs.keys import DEAD, idempotency_key
+from tbscreen_shared.jobs.keys import AUDIT, AUDIT_SEQUENCE, DEAD
 from tbscreen_shared.queue import connect_redis
 
 
@@ -59,7 +62,7 @@ def test_a_job_goes_from_queued_to_succeeded_and_keeps_its_times_in_order(store:
     queued = store.get("1")
     assert queued is not None
     assert (queued.status, queued.queue_position, queued.attempts) == (JobStatus.QUEUED, 1, 0)
-    claim = store.claim("1")
+    claim = store.claim("1", worker="w")
     assert (claim.outcome, claim.attempt, claim.blob) == (ClaimOutcome.CLAIMED, 1, "b" * 32)
     started = store.get("1")
     assert started is not None
@@ -79,7 +82,7 @@ def test_queue_positions_follow_the_order_of_acceptance(store: JobStore) -> None
         time.sleep(0.002)
     positions = [job.queue_position for job in map(store.get, "abc") if job]
     assert positions == [1, 2, 3]
-    store.claim("a")
+    store.claim("a", worker="w")
     positions = [job.queue_position for job in map(store.get, "bc") if job]
     assert positions == [1, 2]
     assert store.queue_length() == 2
@@ -87,8 +90,8 @@ def test_queue_positions_follow_the_order_of_acceptance(store: JobStore) -> None
 
 def test_the_first_outcome_stands(store: JobStore) -> None:
     store.create(new_job("1"))
-    store.claim("1")
-    store.claim("1")
+    store.claim("1", worker="w")
+    store.claim("1", worker="w")
     assert store.succeed("1", result("Normal"))
     assert not store.succeed("1", result("TB Positive"))
     assert not store.fail("1", JobError(code=ErrorCode.INTERNAL_ERROR, message="late"))
@@ -99,7 +102,7 @@ def test_the_first_outcome_stands(store: JobStore) -> None:
 
 def test_simultaneous_finishes_have_one_winner(store: JobStore) -> None:
     store.create(new_job("1"))
-    store.claim("1")
+    store.claim("1", worker="w")
     won: list[bool] = []
     barrier = threading.Barrier(8)
 
@@ -119,24 +122,23 @@ def test_a_job_delivered_too_often_fails_with_worker_lost_and_is_listed_as_dead(
     store: JobStore, redis: Redis
 ) -> None:
     store.create(new_job("1"))
-    assert [store.claim("1").attempt for _ in range(3)] == [1, 2, 3]
-    assert store.claim("1").outcome is ClaimOutcome.EXHAUSTED
+    assert [store.claim("1", worker="w").attempt for _ in range(3)] == [1, 2, 3]
+    assert store.claim("1", worker="w").outcome is ClaimOutcome.EXHAUSTED
     job = store.get("1")
     assert job is not None and job.error is not None
     assert (job.status, job.error.code) == (JobStatus.FAILED, ErrorCode.WORKER_LOST)
-    assert redis.lrange(DEAD, 0, -1) == ["1"]
-    assert store.claim("1").outcome is ClaimOutcome.FINISHED
+    assert redis.zrange(DEAD, 0, -1) == ["1"]
 
 
 def test_a_canceled_job_ignores_the_run_in_hand(store: JobStore) -> None:
     store.create(new_job("1"))
-    store.claim("1")
+    store.claim("1", worker="w")
     assert store.cancel("1") is CancelOutcome.CANCELED
     assert not store.succeed("1", result())
     job = store.get("1")
     assert job is not None
     assert (job.status, job.result) == (JobStatus.CANCELED, None)
-    assert store.claim("1").outcome is ClaimOutcome.FINISHED
+    assert store.claim("1", worker="w").outcome is ClaimOutcome.FINISHED
 
 
 def test_canceling_a_finished_job_erases_it(store: JobStore) -> None:
@@ -145,19 +147,19 @@ def test_canceling_a_finished_job_erases_it(store: JobStore) -> None:
     assert store.cancel("1") is CancelOutcome.ERASED
     assert store.get("1") is None
     assert store.cancel("1") is CancelOutcome.GONE
-    assert store.claim("1").outcome is ClaimOutcome.GONE
+    assert store.claim("1", worker="w").outcome is ClaimOutcome.GONE
 
 
 def test_an_unqueueable_job_leaves_no_trace(store: JobStore, redis: Redis) -> None:
     store.create(new_job("1"))
     store.discard("1")
     assert store.get("1") is None
-    assert redis.keys("*") == []
+    assert set(cast("list[str]", redis.keys("*"))) == {AUDIT, AUDIT_SEQUENCE}
 
 
 def test_discard_leaves_a_job_that_a_worker_holds(store: JobStore) -> None:
     store.create(new_job("1"))
-    store.claim("1")
+    store.claim("1", worker="w")
     store.discard("1")
     assert store.get("1") is not None
 
@@ -173,7 +175,7 @@ def test_an_unfinished_job_never_expires_and_a_finished_one_does(
 ) -> None:
     store.create(new_job("1"))
     assert redis.ttl("tbscreen:job:1") == -1
-    store.claim("1")
+    store.claim("1", worker="w")
     assert redis.ttl("tbscreen:job:1") == -1
     store.succeed("1", result())
     assert 0 < int(str(redis.ttl("tbscreen:job:1"))) <= 60
@@ -199,26 +201,6 @@ def test_each_final_state_is_announced_once(store: JobStore, redis: Redis) -> No
     ]
 
 
-def test_an_idempotency_digest_belongs_to_its_first_job(store: JobStore) -> None:
-    assert store.remember("d", "1", "sha") is None
-    assert store.remember("d", "2", "other") == ("1", "sha", False)
-    store.confirm("d", "1", "sha")
-    assert store.remember("d", "2", "other") == ("1", "sha", True)
-    store.forget("d", "2")
-    assert store.remember("d", "2", "other") == ("1", "sha", True)
-    store.forget("d", "1")
-    assert store.remember("d", "2", "other") is None
-
-
-def test_an_unconfirmed_idempotency_digest_frees_itself_within_ten_seconds(
-    store: JobStore, redis: Redis
-) -> None:
-    store.remember("d", "1", "sha")
-    assert 5 < int(redis.ttl(idempotency_key("d"))) <= 10
-    store.confirm("d", "1", "sha")
-    assert int(redis.ttl(idempotency_key("d"))) > 0
-
-
 def test_records_survive_kill_9_of_redis(tmp_path: Path) -> None:
     with running_redis_server(tmp_path) as server:
         with connect_redis(server.url) as client:
@@ -234,7 +216,7 @@ def test_a_job_is_overdue_once_it_has_been_queued_for_so_long(store: JobStore) -
     for job_id in ("1", "2", "3"):
         store.create(new_job(job_id))
         time.sleep(0.01)
-    store.claim("1")
+    store.claim("1", worker="w")
     assert store.overdue(older_than_s=60, limit=10) == []
     assert store.overdue(older_than_s=0, limit=10) == ["2", "3"]
     assert store.overdue(older_than_s=0, limit=1) == ["2"]
@@ -268,9 +250,90 @@ class RepeatingScripts:
 def test_a_call_repeated_after_a_lost_answer_counts_once(store: JobStore, redis: Redis) -> None:
     repeating = JobStore(cast("Redis", RepeatingScripts(redis)), result_ttl_s=60, max_attempts=3)
     store.create(new_job("1"))
-    claim = repeating.claim("1")
+    claim = repeating.claim("1", worker="w")
     assert (claim.outcome, claim.attempt) == (ClaimOutcome.CLAIMED, 1)
     assert repeating.cancel("1") is CancelOutcome.CANCELED
     canceled = store.get("1")
     assert canceled is not None and canceled.status is JobStatus.CANCELED
     assert store.cancel("1") is CancelOutcome.ERASED
+
+
+def test_a_leased_job_is_held_for_its_worker_and_counted_once(store: JobStore) -> None:
+    store.create(new_job("1"))
+    assert store.claim("1", worker="a").outcome is ClaimOutcome.CLAIMED
+    held = store.claim("1", worker="b")
+    assert (held.outcome, held.attempt, held.holder) == (ClaimOutcome.HELD, 1, "a")
+    assert store.claim("1", worker="b", lost_worker="a").outcome is ClaimOutcome.CLAIMED
+    assert not store.renew("1", worker="a"), "the lease is another's"
+    store.release("1", worker="a")
+    assert store.claim("1", worker="c").outcome is ClaimOutcome.HELD
+    store.release("1", worker="b")
+    assert store.claim("1", worker="c").attempt == 3
+
+
+def test_a_started_job_without_a_lease_is_abandoned_until_it_is_renewed_or_ends(
+    store: JobStore, redis: Redis
+) -> None:
+    for job_id in ("1", "2"):
+        store.create(new_job(job_id))
+        store.claim(job_id, worker=job_id)
+    assert store.abandoned(limit=10) == []
+    redis.delete("tbscreen:lease:1", "tbscreen:lease:2")
+    assert store.abandoned(limit=10) == ["1", "2"]
+    assert store.abandoned(limit=1) == ["1"]
+    assert store.renew("1", worker="1")
+    assert store.abandoned(limit=10) == ["2"]
+    store.succeed("2", result())
+    assert not store.renew("2", worker="2")
+    assert store.abandoned(limit=10) == []
+    assert not redis.exists("tbscreen:lease:2")
+
+
+def test_a_dead_job_keeps_its_upload_from_later_deliveries(store: JobStore) -> None:
+    store.create(new_job("1"))
+    for _ in range(4):
+        store.claim("1", worker="w")
+    assert store.claim("1", worker="w").outcome is ClaimOutcome.EXHAUSTED
+    assert store.needed_blobs() == {"b" * 32}
+
+
+def test_a_redis_without_memory_takes_no_job_and_lets_the_taken_end(
+    store: JobStore, redis: Redis
+) -> None:
+    for job_id in ("1", "2", "3"):
+        store.create(new_job(job_id))
+    store.claim("1", worker="w")
+    redis.config_set("maxmemory", 1)
+    try:
+        # Redis 6.2 wraps a script's error in another one's text.
+        with pytest.raises(ResponseError, match="OOM"):
+            store.create(new_job("4"))
+        assert store.get("4") is None
+        assert store.succeed("1", result())
+        assert store.claim("2", worker="w").outcome is ClaimOutcome.CLAIMED
+        assert store.fail("2", JobError(code=ErrorCode.UNREADABLE_IMAGE, message="m"))
+        assert store.cancel("3") is CancelOutcome.CANCELED
+    finally:
+        redis.config_set("maxmemory", 0)
+
+
+def test_what_happens_to_a_job_is_told_to_the_audit_stream_in_order(
+    store: JobStore, redis: Redis
+) -> None:
+    by = Requester(key_id="clinic", request_id="r-1")
+    store.create(replace(new_job("1"), requester=by, size_bytes=7))
+    store.claim("1", worker="w")
+    store.succeed("1", result())
+    store.succeed("1", result())
+    store.cancel("1", by)
+    store.create(new_job("2"))
+    store.cancel("2")
+    entries = [fields for _, fields in cast("list[Any]", redis.xrange(AUDIT))]
+    assert [entry["event"] for entry in entries] == [
+        *("accepted", "succeeded", "erased"),
+        *("accepted", "canceled"),
+    ]
+    assert [int(entry["seq"]) for entry in entries] == [1, 2, 3, 4, 5]
+    assert (entries[0]["key"], entries[0]["request"], entries[0]["bytes"]) == ("clinic", "r-1", "7")
+    assert (entries[1]["model"], entries[1]["sha256"]) == ("c" * 64, "a" * 64)
+    assert entries[2]["key"] == "clinic"

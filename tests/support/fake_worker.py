@@ -75,7 +75,7 @@ class FakeWorker:
         return job_id
 
     def finish(self, job_id: str) -> bool:
-        claim = self._jobs.claim(job_id)
+        claim = self._jobs.claim(job_id, worker="fake-1")
         if claim.outcome is not ClaimOutcome.CLAIMED:
             return False
         answer = self._answer(claim.sha256)

@@ -26,7 +26,7 @@ from tbscreen_shared.formats import SNIFF_BYTES
 from tbscreen_shared.jobs import JobStore, NewJob, done_channel
 from tbscreen_shared.queue import SCREEN_TASK, connect_redis, make_celery_app
 from tbscreen_shared.settings import SharedSettings
-from tbscreen_shared.workers import WorkerRegistry
+from tbscreen_shared.workers import WorkerRegistry, pid_on_this_host
 
 TINY_BUNDLE = Path(__file__).parent.parent / "worker" / "data" / "tiny"
 
@@ -34,7 +34,7 @@ TINY_BUNDLE = Path(__file__).parent.parent / "worker" / "data" / "tiny"
 T = TypeVar("T")
 
 
-def wait_until(look: Callable[[], T | None], *, timeout_s: float = 30, what: str = "it") -> T:
+def wait_until(look: Callable[[], T | None], *, timeout_s: float = 60, what: str = "it") -> T:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         found = look()
@@ -155,7 +155,7 @@ class WorkerSite:
     def beats_of(self, worker: WorkerProcesses) -> list[WorkerBeat]:
         pids = {str(pid) for pid in worker.children()}
         alive = WorkerRegistry(self.redis).alive()
-        return [beat for beat in alive if beat.name.rpartition("/")[2] in pids]
+        return [beat for beat in alive if str(pid_on_this_host(beat.name)) in pids]
 
     def wait_for_beat(
         self, worker: WorkerProcesses, shows: Callable[[WorkerBeat], bool]

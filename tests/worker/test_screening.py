@@ -15,6 +15,7 @@ from tbscreen_shared.imaging import ImageLimits
 from tbscreen_shared.input_check import InputCheck
 from tbscreen_shared.jobs import JobStore, NewJob
 from tbscreen_shared.queue import connect_redis
+from tbscreen_worker.leases import JobLeases
 from tbscreen_worker.models import NoModelError
 from tbscreen_worker.predictor import Predictor
 from tbscreen_worker.screening import Screening
@@ -37,6 +38,7 @@ class Bench:
         self.blobs = BlobStore(directory / "blobs")
         self.screening = Screening(
             self.jobs,
+            JobLeases(self.jobs, "bench"),
             self.blobs,
             lambda timeout_s: predictor,
             limits=ImageLimits(max_pixels=1_000_000),
@@ -286,7 +288,7 @@ def test_a_fault_leaves_the_job_and_its_upload_for_the_next_delivery(
     assert bench.job().attempts == 2
 
 
-def test_a_job_delivered_too_often_is_given_up_and_its_upload_erased(
+def test_a_job_delivered_too_often_is_given_up_and_its_upload_kept(
     bench: Bench,
     radiograph: bytes,
     fake_predictor: Predictor,
@@ -305,8 +307,8 @@ def test_a_job_delivered_too_often_is_given_up_and_its_upload_erased(
     assert job.status is JobStatus.FAILED
     assert job.error is not None
     assert job.error.code is ErrorCode.WORKER_LOST
-    assert redis.lrange("tbscreen:dead", 0, -1) == ["job"]
-    assert not bench.holds(blob)
+    assert redis.zrange("tbscreen:dead", 0, -1) == ["job"]
+    assert bench.holds(blob), "whoever looks into it needs the upload"
 
 
 def test_without_a_model_the_job_is_not_claimed(
@@ -317,7 +319,9 @@ def test_without_a_model_the_job_is_not_claimed(
     def wait_in_vain(timeout_s: float) -> Predictor:
         raise NoModelError("no model has been published yet")
 
-    screening = Screening(bench.jobs, bench.blobs, wait_in_vain, limits=ImageLimits())
+    screening = Screening(
+        bench.jobs, JobLeases(bench.jobs, "w"), bench.blobs, wait_in_vain, limits=ImageLimits()
+    )
     with pytest.raises(NoModelError):
         screening.screen("job")
 

@@ -88,6 +88,39 @@ class BlobStore:
         """Removes a blob; one that is gone already is no error."""
         self.path(key).unlink(missing_ok=True)
 
+    def keys(self, *, older_than_s: float) -> list[str]:
+        """Returns the keys of the blobs that were committed before so many seconds.
+
+        Raises:
+            OSError: the directory can not be read.
+        """
+        before = time.time() - older_than_s
+        return [entry.name for entry, at in self._entries() if at < before]
+
+    def usage(self) -> tuple[int, int]:
+        """Returns how many blobs there are, and their bytes together, unfinished ones included.
+
+        Raises:
+            BlobError: the directory can not be read.
+        """
+        count = total = 0
+        with _storage_errors():
+            for path in self._root.iterdir():
+                with suppress(FileNotFoundError):
+                    total += path.stat().st_size
+                    count += 1
+        return count, total
+
+    def free_bytes(self) -> int:
+        """Returns what the volume has left for this process.
+
+        Raises:
+            BlobError: the volume can not be asked.
+        """
+        with _storage_errors():
+            volume = os.statvfs(self._root)
+        return volume.f_bavail * volume.f_frsize
+
     def erase_partials(self, *, older_than_s: float) -> int:
         """Removes what a killed process left of uploads it was writing; returns how many.
 
@@ -101,6 +134,12 @@ class BlobStore:
                     partial.unlink()
                     erased += 1
         return erased
+
+    def _entries(self) -> Iterator[tuple[Path, float]]:
+        for path in self._root.iterdir():
+            if _KEY.fullmatch(path.name):
+                with suppress(FileNotFoundError):
+                    yield path, path.stat().st_mtime
 
     def check_writable(self) -> None:
         """Writes and removes a probe file.

@@ -130,6 +130,7 @@ class Job(Frozen):
     finished_at: datetime | None = None
     attempts: int = Field(default=0, ge=0)
     queue_position: int | None = Field(default=None, ge=1, description="1 is next; while queued")
+    batch_id: str | None = Field(default=None, description="the batch it was sent in")
     result: JobResult | None = None
     error: JobError | None = None
     expires_at: datetime | None = Field(default=None, description="when a finished job is erased")

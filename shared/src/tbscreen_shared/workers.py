@@ -1,6 +1,8 @@
 """Which workers live, by the beats they leave in Redis."""
 
 import logging
+import os
+import secrets
 import socket
 from typing import Final, cast
 
@@ -19,8 +21,21 @@ _log: Final = logging.getLogger(__name__)
 
 
 def host_prefix() -> str:
-    """Returns what the names of this host's worker processes begin with in the registry."""
+    """Returns what the names of this host's worker processes begin with."""
     return f"{socket.gethostname()}/"
+
+
+def new_worker_name() -> str:
+    """Returns a name for this process that no other has had: a container repeats host and pid."""
+    return f"{host_prefix()}{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def pid_on_this_host(worker: str) -> int | None:
+    """Returns the process id within a worker's name, None where it is another host's."""
+    if not worker.startswith(host_prefix()):
+        return None
+    pid = worker.removeprefix(host_prefix()).partition("-")[0]
+    return int(pid) if pid.isdecimal() else None
 
 
 class WorkerRegistry:

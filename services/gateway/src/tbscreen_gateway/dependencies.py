@@ -12,6 +12,7 @@ from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.services import Services
 from tbscreen_gateway.waiting import MAX_WAIT_S
 from tbscreen_shared.errors import ErrorCode
+from tbscreen_shared.jobs import Requester
 
 _PREFERRED_WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.I)
 _IDEMPOTENCY_KEY: Final = r"^[\x21-\x7e]{1,255}$"
@@ -67,6 +68,11 @@ def get_job_id(
     except ValueError:
         pass
     raise job_not_found()
+
+
+def requester_of(request: Request) -> Requester:
+    """Who asks, for the audit log."""
+    return Requester(request_id=request.scope.get("request_id", ""))
 
 
 def job_not_found() -> Refusal:

@@ -18,6 +18,7 @@ QUEUED_JOB: Final[dict[str, Any]] = {
     "finished_at": None,
     "attempts": 0,
     "queue_position": 3,
+    "batch_id": None,
     "result": None,
     "error": None,
     "expires_at": None,

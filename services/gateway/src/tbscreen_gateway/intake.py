@@ -17,7 +17,7 @@ from tbscreen_gateway.task_queue import TaskQueue
 from tbscreen_gateway.uploads import Upload
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.errors import ErrorCode
-from tbscreen_shared.jobs import Binding, JobStore, NewJob
+from tbscreen_shared.jobs import NOBODY, Binding, IdempotencyKeys, JobStore, NewJob, Requester
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,32 @@ _TWIN_WAIT_S: Final = 5.0
 
 _TWIN_POLL_S: Final = 0.05
 _UNDO_RETRY_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an upload comes from, and what its sender asked for.
+
+    Attributes:
+        requester: who sent it.
+        idempotency_key: as sent; None for none. It counts for this requester's API key alone.
+        callback_url: where to send the job when it has ended, checked; empty for nowhere.
+        batch_id: the batch that it belongs to; empty for none.
+    """
+
+    requester: Requester = NOBODY
+    idempotency_key: str | None = None
+    callback_url: str = ""
+    batch_id: str = ""
+
+    @property
+    def digest(self) -> str | None:
+        """What stands for the Idempotency-Key in Redis; None without one."""
+        if self.idempotency_key is None:
+            return None
+        return hashlib.sha256(
+            f"{self.requester.key_id} {self.idempotency_key}".encode()
+        ).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -42,33 +68,19 @@ class Intake:
     def __init__(
         self,
         jobs: JobStore,
+        keys: IdempotencyKeys,
         blobs: BlobStore,
         tasks: TaskQueue,
         metrics: Metrics,
-        *,
-        max_queue_length: int,
     ) -> None:
         self._jobs = jobs
+        self._keys = keys
         self._blobs = blobs
         self._tasks = tasks
         self._metrics = metrics
-        self._max_queue_length = max_queue_length
         self._undoing: set[asyncio.Task[None]] = set()
 
-    async def check_open(self) -> None:
-        """Fails before a body is read that could not be accepted.
-
-        Raises:
-            Refusal: `queue_full`.
-            RedisError: the job store can not be reached.
-        """
-        length = await run_in_threadpool(self._jobs.queue_length)
-        if length >= self._max_queue_length:
-            raise Refusal(
-                ErrorCode.QUEUE_FULL, f"{length} radiographs are waiting already; try again later."
-            )
-
-    async def accept(self, upload: Upload, key: str | None) -> Accepted:
+    async def accept(self, upload: Upload, origin: Origin) -> Accepted:
         """Records and enqueues the upload, or finds the job that its key has made already.
 
         Raises:
@@ -76,7 +88,7 @@ class Intake:
             RedisError: likewise.
         """
         job_id = str(uuid6.uuid7())
-        digest = hashlib.sha256(key.encode()).hexdigest() if key is not None else None
+        digest = origin.digest
         try:
             if digest is not None:
                 earlier = await self._claim_key(digest, job_id, upload.sha256)
@@ -84,7 +96,7 @@ class Intake:
                     await run_in_threadpool(self._blobs.erase, upload.blob)
                     self._metrics.replayed.inc()
                     return Accepted(earlier, replayed=True)
-            await run_in_threadpool(self._record_and_send, job_id, upload)
+            await run_in_threadpool(self._record_and_send, job_id, upload, origin)
         except BaseException:
             await self._undo(job_id, digest, upload.blob)
             raise
@@ -99,18 +111,29 @@ class Intake:
             task.cancel()
         await asyncio.gather(*self._undoing, return_exceptions=True)
 
-    def _record_and_send(self, job_id: str, upload: Upload) -> None:
+    def _record_and_send(self, job_id: str, upload: Upload, origin: Origin) -> None:
         # The id is new, so a record of that id is this one's: Redis ran the call, lost the answer,
         # and the client repeated it.
         with suppress(ValueError):
-            self._jobs.create(NewJob(job_id, upload.blob, upload.sha256, upload.format))
+            self._jobs.create(
+                NewJob(
+                    id=job_id,
+                    blob=upload.blob,
+                    sha256=upload.sha256,
+                    format=upload.format,
+                    size_bytes=upload.size_bytes,
+                    requester=origin.requester,
+                    callback_url=origin.callback_url,
+                    batch_id=origin.batch_id,
+                )
+            )
         self._tasks.send(job_id)
 
     async def _claim_key(self, digest: str, job_id: str, sha256: str) -> str | None:
         """Returns the id of the job that the key has made, None when the key is ours now."""
         deadline = asyncio.get_running_loop().time() + _TWIN_WAIT_S
         while True:
-            earlier = await run_in_threadpool(self._jobs.remember, digest, job_id, sha256)
+            earlier = await run_in_threadpool(self._keys.remember, digest, job_id, sha256)
             if earlier is None or earlier.job_id == job_id:
                 return None
             if earlier.sha256 != sha256:
@@ -133,12 +156,12 @@ class Intake:
         if await run_in_threadpool(self._jobs.get, earlier.job_id) is not None:
             return True
         # It was deleted since: the key is free for a new job.
-        await run_in_threadpool(self._jobs.forget, digest, earlier.job_id)
+        await run_in_threadpool(self._keys.forget, digest, earlier.job_id)
         return False
 
     async def _confirm_key(self, digest: str, job_id: str, sha256: str) -> None:
         try:
-            await run_in_threadpool(self._jobs.confirm, digest, job_id, sha256)
+            await run_in_threadpool(self._keys.confirm, digest, job_id, sha256)
         except RedisError:
             # The job is accepted all the same; only a repeat within the day would make another.
             logger.warning("could not confirm an idempotency key", extra={"job_id": job_id})
@@ -162,7 +185,7 @@ class Intake:
         def undo() -> None:
             self._jobs.discard(job_id)
             if digest is not None:
-                self._jobs.forget(digest, job_id)
+                self._keys.forget(digest, job_id)
 
         try:
             await run_in_threadpool(undo)

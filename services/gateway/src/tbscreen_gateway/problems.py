@@ -140,7 +140,8 @@ def _on_tbscreen_error(request: Request, error: Exception) -> Response:
 
 def _on_redis_error(request: Request, error: Exception) -> Response:
     logger.warning("redis failed a request", extra={"error": type(error).__name__})
-    if isinstance(error, OutOfMemoryError):
+    # Redis 6.2 wraps an error within a script in one of another type.
+    if isinstance(error, OutOfMemoryError) or "-OOM " in str(error):
         return _respond(request.scope, ErrorCode.STORAGE_FULL, "The job store has no memory left.")
     return _respond(
         request.scope, ErrorCode.BROKER_UNAVAILABLE, "The job store can not be reached; try again."

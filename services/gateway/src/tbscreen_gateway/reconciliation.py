@@ -1,13 +1,16 @@
 """Sends the tasks again that were lost between the job's record and a worker's hand.
 
 kombu pops a task before it writes it down as unacknowledged; a worker killed between the two takes
-the only copy with it. A gateway killed between record and task leaves a record without one.
+the only copy with it. A gateway killed between record and task leaves a record without one. And a
+task in a dead worker's hands comes back only after the visibility timeout: the job's lease, which
+nobody renews, tells sooner.
 """
 
 import asyncio
 import base64
 import json
 import logging
+import time
 from typing import Final, cast
 
 from redis import Redis
@@ -21,7 +24,11 @@ from tbscreen_shared.queue import QUEUE_NAME
 
 logger = logging.getLogger(__name__)
 
-_INTERVAL_S: Final = 5.0
+_INTERVAL_S: Final = 1.0
+
+_GRACE_S: Final = 2.0
+"""How long a job must be seen without a lease: after a pause of Redis all have lapsed at once, and
+the living renew theirs within a second."""
 
 _JOBS_LOOKED_AT: Final = 100
 _TASKS_LOOKED_AT: Final = 1000
@@ -41,6 +48,7 @@ class Reconciler:
         self._jobs = jobs
         self._tasks = tasks
         self._patience_s = visibility_timeout_s
+        self._missed_since: dict[str, float] = {}
 
     def resend_lost(self) -> int:
         """Sends lost tasks again, each at most once in a visibility timeout; returns how many.
@@ -49,14 +57,10 @@ class Reconciler:
             RedisError: Redis can not be reached.
             Refusal: a task could not be sent; it is tried again after a visibility timeout.
         """
-        overdue = self._jobs.overdue(older_than_s=self._patience_s, limit=_JOBS_LOOKED_AT)
-        if not overdue:
-            return 0
-        present = self._jobs_with_tasks()
         lost = [
             job_id
-            for job_id in overdue
-            if job_id not in present and self._jobs.may_resend(job_id, every_s=self._patience_s)
+            for job_id in (*self._without_task(), *self._abandoned())
+            if self._jobs.may_resend(job_id, every_s=self._patience_s)
         ]
         for job_id in lost:
             self._tasks.send(job_id)
@@ -75,6 +79,22 @@ class Reconciler:
                 if count:
                     logger.warning("sent lost tasks again", extra={"count": count})
             await asyncio.sleep(_INTERVAL_S)
+
+    def _without_task(self) -> list[str]:
+        overdue = self._jobs.overdue(older_than_s=self._patience_s, limit=_JOBS_LOOKED_AT)
+        if not overdue:
+            return []
+        present = self._jobs_with_tasks()
+        return [job_id for job_id in overdue if job_id not in present]
+
+    def _abandoned(self) -> list[str]:
+        """Returns the started jobs that no worker has had in hand for `_GRACE_S`."""
+        now = time.monotonic()
+        self._missed_since = {
+            job_id: self._missed_since.get(job_id, now)
+            for job_id in self._jobs.abandoned(limit=_JOBS_LOOKED_AT)
+        }
+        return [job_id for job_id, since in self._missed_since.items() if now - since >= _GRACE_S]
 
     def _jobs_with_tasks(self) -> set[str | None]:
         # In one transaction: a task that moves from one to the other is seen in one of them.

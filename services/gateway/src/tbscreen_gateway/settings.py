@@ -16,6 +16,16 @@ class GatewaySettings(SharedSettings):
     max_queue_length: int = Field(
         default=10_000, gt=0, description="waiting jobs beyond which uploads are refused"
     )
+    max_stored_bytes: int = Field(
+        default=20 * 1024**3,
+        gt=0,
+        description="bytes of stored radiographs beyond which uploads are refused",
+    )
+    reserve_bytes: int = Field(
+        default=256 * 1024**2,
+        ge=0,
+        description="what must stay free on the upload volume for an upload to be taken",
+    )
     predict_wait_s: float = Field(
         default=30, ge=0, description="how long POST /predict waits before it answers 202"
     )

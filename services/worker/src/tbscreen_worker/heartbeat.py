@@ -13,7 +13,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from tbscreen_shared.contracts import ModelRef, WorkerBeat
-from tbscreen_shared.workers import BEAT_INTERVAL_S, WorkerRegistry, host_prefix
+from tbscreen_shared.workers import BEAT_INTERVAL_S, WorkerRegistry
 from tbscreen_worker.models import ModelWatcher
 
 _STATM: Final = Path("/proc/self/statm")
@@ -25,12 +25,16 @@ class Heartbeat:
     """A thread that beats to the registry, at once when the model changes, until it is stopped."""
 
     def __init__(
-        self, registry: WorkerRegistry, models: ModelWatcher, jobs_done: Callable[[], int]
+        self,
+        registry: WorkerRegistry,
+        name: str,
+        models: ModelWatcher,
+        jobs_done: Callable[[], int],
     ) -> None:
         self._registry = registry
         self._models = models
         self._jobs_done = jobs_done
-        self._name = f"{host_prefix()}{os.getpid()}"
+        self._name = name
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 

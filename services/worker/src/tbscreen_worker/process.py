@@ -4,8 +4,9 @@ from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.bundle import ModelStore
 from tbscreen_shared.jobs import JobStore
 from tbscreen_shared.queue import connect_redis
-from tbscreen_shared.workers import WorkerRegistry
+from tbscreen_shared.workers import WorkerRegistry, new_worker_name
 from tbscreen_worker.heartbeat import Heartbeat
+from tbscreen_worker.leases import JobLeases
 from tbscreen_worker.models import ModelWatcher
 from tbscreen_worker.predictor import LiteRtPredictor
 from tbscreen_worker.screening import Screening
@@ -17,23 +18,31 @@ class WorkerProcess:
 
     def __init__(self, settings: WorkerSettings) -> None:
         redis = connect_redis(settings.redis_url.get_secret_value())
+        name = new_worker_name()
+        jobs = JobStore(
+            redis, result_ttl_s=settings.result_ttl_s, max_attempts=settings.max_attempts
+        )
+        self._leases = JobLeases(jobs, name)
         self._models = ModelWatcher(ModelStore(settings.models_dir), LiteRtPredictor)
         self.screening = Screening(
-            JobStore(redis, result_ttl_s=settings.result_ttl_s, max_attempts=settings.max_attempts),
+            jobs,
+            self._leases,
             BlobStore.existing(settings.blobs_dir),
             self._models.wait_for_model,
             limits=settings.image_limits,
         )
         self._heartbeat = Heartbeat(
-            WorkerRegistry(redis), self._models, lambda: self.screening.jobs_done
+            WorkerRegistry(redis), name, self._models, lambda: self.screening.jobs_done
         )
 
     def start(self) -> None:
-        """Starts following the models volume and beating."""
+        """Starts following the models volume, keeping leases and beating."""
         self._models.start()
+        self._leases.start()
         self._heartbeat.start()
 
     def stop(self) -> None:
-        """Stops both and leaves the registry."""
+        """Stops all three and leaves the registry."""
         self._models.stop()
+        self._leases.stop()
         self._heartbeat.stop()

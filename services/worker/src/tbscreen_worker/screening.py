@@ -13,6 +13,7 @@ from tbscreen_shared.imaging import ImageLimits, Radiograph, read_radiograph, to
 from tbscreen_shared.jobs import Claim, ClaimOutcome, JobStore
 from tbscreen_worker.check import admit, warn_of_foreign
 from tbscreen_worker.decision import decide
+from tbscreen_worker.leases import JobLeases
 from tbscreen_worker.predictor import Predictor
 
 _MODEL_WAIT_S: Final = 5.0
@@ -31,12 +32,14 @@ class Screening:
     def __init__(
         self,
         jobs: JobStore,
+        leases: JobLeases,
         blobs: BlobStore,
         wait_for_model: Callable[[float], Predictor],
         *,
         limits: ImageLimits,
     ) -> None:
         self._jobs = jobs
+        self._leases = leases
         self._blobs = blobs
         self._wait_for_model = wait_for_model
         self._limits = limits
@@ -46,7 +49,7 @@ class Screening:
         """Brings a job to its outcome. When this returns, the delivery may be acknowledged.
 
         The upload is erased once an outcome is recorded, never before: until then a redelivery
-        needs it.
+        needs it. That of a job given up stays, for whoever looks into it or tries again.
 
         Raises:
             NoModelError: there is no model to screen with; the job was not claimed.
@@ -56,12 +59,12 @@ class Screening:
         """
         predictor = self._wait_for_model(_MODEL_WAIT_S)
         self._blobs.check_present()
-        claim = self._jobs.claim(job_id)
-        if claim.outcome is ClaimOutcome.CLAIMED:
-            self._finish(job_id, claim, self._outcome_of(claim, predictor))
-        else:
-            _log.info("nothing to do: the job is %s", claim.outcome)
-        if claim.blob:
+        with self._leases.claiming(job_id) as claim:
+            if claim.outcome is ClaimOutcome.CLAIMED:
+                self._finish(job_id, claim, self._outcome_of(claim, predictor))
+            else:
+                _log.info("nothing to do: the job is %s", claim.outcome)
+        if claim.blob and claim.outcome in (ClaimOutcome.CLAIMED, ClaimOutcome.FINISHED):
             self._erase(claim.blob)
 
     def _erase(self, blob: str) -> None:

@@ -1,15 +1,27 @@
 """Jobs: the record in Redis is the only truth about a job's state."""
 
+from tbscreen_shared.jobs.idempotency import Binding, IdempotencyKeys
 from tbscreen_shared.jobs.keys import DONE_CHANNEL_PREFIX, done_channel
-from tbscreen_shared.jobs.store import Binding, CancelOutcome, Claim, ClaimOutcome, JobStore, NewJob
+from tbscreen_shared.jobs.store import (
+    NOBODY,
+    CancelOutcome,
+    Claim,
+    ClaimOutcome,
+    JobStore,
+    NewJob,
+    Requester,
+)
 
 __all__ = [
     "DONE_CHANNEL_PREFIX",
+    "NOBODY",
     "Binding",
     "CancelOutcome",
     "Claim",
     "ClaimOutcome",
+    "IdempotencyKeys",
     "JobStore",
     "NewJob",
+    "Requester",
     "done_channel",
 ]

@@ -1,19 +1,57 @@
-"""The names of everything tbscreen keeps in Redis beside Celery's queue."""
+"""The names of everything tbscreen keeps in Redis beside Celery's queue.
+
+One Redis, not a cluster: the scripts touch keys that their job's key does not name.
+"""
 
 from typing import Final
 
 QUEUED: Final = "tbscreen:queued"
 """Sorted set of the ids of queued jobs, scored by the time of acceptance."""
 
+STARTED: Final = "tbscreen:started"
+"""Sorted set of the ids of started jobs, scored by the time of the latest claim."""
+
 DEAD: Final = "tbscreen:dead"
-"""List of the ids of jobs given up after too many deliveries, newest first."""
+"""Sorted set of the ids of jobs given up after too many deliveries, scored by when."""
+
+CALLBACKS: Final = "tbscreen:callbacks"
+"""Sorted set of the ids of finished jobs whose callback is owed, scored by when to try next."""
+
+AUDIT: Final = "tbscreen:audit"
+"""Stream of what happened to jobs, until a gateway has written it to the audit log."""
+
+AUDIT_SEQUENCE: Final = "tbscreen:audit:sequence"
+"""The number of the stream's newest entry: numbers without a gap show that none was lost."""
 
 DONE_CHANNEL_PREFIX: Final = "tbscreen:done:"
+
+JOB_PREFIX: Final = "tbscreen:job:"
+LEASE_PREFIX: Final = "tbscreen:lease:"
+BATCH_PREFIX: Final = "tbscreen:batch:"
+DRAINED_PREFIX: Final = "tbscreen:drained:"
+
+DRAIN_BUCKET_S: Final = 10
+DRAIN_WINDOW_S: Final = 60
 
 
 def job_key(job_id: str) -> str:
     """Returns the key of a job's hash."""
-    return f"tbscreen:job:{job_id}"
+    return f"{JOB_PREFIX}{job_id}"
+
+
+def lease_key(job_id: str) -> str:
+    """Returns the key that names the worker process which has a job in hand, while it lives."""
+    return f"{LEASE_PREFIX}{job_id}"
+
+
+def batch_key(batch_id: str) -> str:
+    """Returns the key of a batch's hash."""
+    return f"{BATCH_PREFIX}{batch_id}"
+
+
+def drained_key(bucket: int) -> str:
+    """Returns the key that counts the jobs which ended within one stretch of `DRAIN_BUCKET_S`."""
+    return f"{DRAINED_PREFIX}{bucket}"
 
 
 def resent_key(job_id: str) -> str:

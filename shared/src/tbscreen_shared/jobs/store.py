@@ -1,10 +1,12 @@
 """Reads and changes job records. Synchronous: a call takes well under a millisecond."""
 
+import itertools
+import math
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 from redis import Redis
 
@@ -13,18 +15,22 @@ from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.jobs import transitions
 from tbscreen_shared.jobs.keys import (
     DEAD,
+    DRAIN_BUCKET_S,
+    DRAIN_WINDOW_S,
     QUEUED,
-    done_channel,
-    idempotency_key,
+    STARTED,
+    drained_key,
     job_key,
+    lease_key,
     resent_key,
 )
+from tbscreen_shared.jobs.records import to_job, to_time
 
-_UNCONFIRMED_S: Final = 10
-"""How long an Idempotency-Key waits for its job's acceptance; then a gateway died doing it.
+LEASE_S: Final = 5
+"""A job whose worker has not renewed its lease for so long is given to another.
 
-Accepting takes milliseconds, and a repeat is put off for so long after such a death. A Redis that
-hangs for longer may make a repeat a second job: that costs a reading, and loses nothing.
+Renewed each second. A decoder that holds Python's lock for as long makes a job run twice, which
+costs a reading: the first result stands.
 """
 
 _WORKER_LOST: Final = JobError(
@@ -34,13 +40,46 @@ _WORKER_LOST: Final = JobError(
 
 
 @dataclass(frozen=True)
+class Requester:
+    """Who asks for a change, for the audit log.
+
+    Attributes:
+        key_id: id of the API key; empty where none is needed.
+        request_id: of the HTTP request.
+    """
+
+    key_id: str = ""
+    request_id: str = ""
+
+
+NOBODY: Final = Requester()
+
+
+@dataclass(frozen=True)
 class NewJob:
-    """An accepted upload, about to become a job."""
+    """An accepted upload, about to become a job.
+
+    Attributes:
+        id: UUIDv7.
+        blob: key of the upload in the blob store.
+        sha256: of the upload's bytes, hexadecimal.
+        format: by content.
+        size_bytes: of the upload.
+        requester: who sent it.
+        callback_url: where the job is sent when it has ended; empty for nowhere.
+        batch_id: the batch it belongs to; empty for none.
+        retry_of: id of the dead job whose upload this one reads again; empty for none.
+    """
 
     id: str
     blob: str
     sha256: str
     format: ImageFormat
+    size_bytes: int = 0
+    requester: Requester = NOBODY
+    callback_url: str = ""
+    batch_id: str = ""
+    retry_of: str = ""
 
 
 class ClaimOutcome(StrEnum):
@@ -50,13 +89,16 @@ class ClaimOutcome(StrEnum):
     GONE = "gone"
     FINISHED = "finished"
     EXHAUSTED = "exhausted"
+    HELD = "held"
+    """Another worker has it in hand, and lives."""
 
 
 @dataclass(frozen=True)
 class Claim:
     """A delivery in a worker's hand. `blob` and `sha256` are empty where the job is gone.
 
-    `claimed_at` is this delivery's time, `started_at` the first one's.
+    `claimed_at` is this delivery's time, `started_at` the first one's. `holder` names the worker
+    process that has the job in hand where the outcome is HELD.
     """
 
     outcome: ClaimOutcome
@@ -66,6 +108,7 @@ class Claim:
     sha256: str
     created_at: datetime | None
     started_at: datetime | None
+    holder: str = ""
 
 
 class CancelOutcome(StrEnum):
@@ -74,14 +117,6 @@ class CancelOutcome(StrEnum):
     CANCELED = "canceled"
     ERASED = "erased"
     GONE = "gone"
-
-
-class Binding(NamedTuple):
-    """The job that an Idempotency-Key made, and whether its task has reached the queue."""
-
-    job_id: str
-    sha256: str
-    accepted: bool
 
 
 class JobStore:
@@ -97,9 +132,10 @@ class JobStore:
         self._create = redis.register_script(transitions.CREATE)
         self._discard = redis.register_script(transitions.DISCARD)
         self._claim = redis.register_script(transitions.CLAIM)
+        self._renew = redis.register_script(transitions.RENEW)
+        self._release = redis.register_script(transitions.RELEASE)
         self._finish = redis.register_script(transitions.FINISH)
         self._cancel = redis.register_script(transitions.CANCEL)
-        self._forget = redis.register_script(transitions.FORGET)
 
     def create(self, job: NewJob) -> None:
         """Records a job as queued. Its task is enqueued after this, never before.
@@ -108,14 +144,18 @@ class JobStore:
             ValueError: the id is taken.
         """
         made = self._create(
-            keys=[job_key(job.id), QUEUED], args=[job.id, job.blob, job.sha256, job.format]
+            args=[
+                *(job.id, job.blob, job.sha256, job.format, job.size_bytes),
+                *(job.requester.key_id, job.requester.request_id),
+                *(job.callback_url, job.batch_id, job.retry_of),
+            ]
         )
         if not made:
             raise ValueError(f"job {job.id} exists already")
 
     def discard(self, job_id: str) -> None:
         """Takes back a job whose task could not be enqueued; nobody was promised anything."""
-        self._discard(keys=[job_key(job_id), QUEUED], args=[job_id])
+        self._discard(args=[job_id])
 
     def get(self, job_id: str) -> Job | None:
         """Returns the job, or None for an unknown or expired id."""
@@ -125,15 +165,40 @@ class JobStore:
         rank = None
         if fields["status"] == JobStatus.QUEUED:
             rank = cast("int | None", self._redis.zrank(QUEUED, job_id))
-        return _to_job(job_id, fields, rank)
+        return to_job(job_id, fields, rank)
 
     def blob_of(self, job_id: str) -> str | None:
         """Returns the key of the job's upload, or None for an unknown or expired id."""
         return cast("str | None", self._redis.hget(job_key(job_id), "blob"))
 
+    def needed_blobs(self) -> set[str]:
+        """Returns the keys of the uploads that an unfinished job, or one given up, still needs."""
+        with self._redis.pipeline() as pipe:
+            for ids in (QUEUED, STARTED, DEAD):
+                pipe.zrange(ids, 0, -1)
+            listed = cast("list[list[str]]", pipe.execute())
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in itertools.chain.from_iterable(listed):
+                pipe.hget(job_key(job_id), "blob")
+            return {blob for blob in cast("list[str | None]", pipe.execute()) if blob}
+
+    def forget_expired_dead(self) -> None:
+        """Takes the jobs off the dead-letter list whose records have expired."""
+        seconds, _ = self._redis.time()
+        self._redis.zremrangebyscore(DEAD, "-inf", (seconds - self._ttl_s) * 1000)
+
     def queue_length(self) -> int:
         """Returns how many jobs wait for a worker."""
         return int(self._redis.zcard(QUEUED))
+
+    def drain_rate(self) -> float:
+        """Returns how many jobs ended per second within the last minute, by Redis' own clock."""
+        seconds, _ = self._redis.time()
+        newest = seconds // DRAIN_BUCKET_S
+        buckets = range(newest - DRAIN_WINDOW_S // DRAIN_BUCKET_S, newest + 1)
+        counts = cast("list[str | None]", self._redis.mget([drained_key(n) for n in buckets]))
+        covered_s = DRAIN_WINDOW_S + seconds % DRAIN_BUCKET_S + 1
+        return math.fsum(int(count or 0) for count in counts) / covered_s
 
     def overdue(self, *, older_than_s: float, limit: int) -> list[str]:
         """Returns the ids of the longest queued jobs, oldest first, by Redis' own clock."""
@@ -144,117 +209,82 @@ class JobStore:
             self._redis.zrange(QUEUED, "-inf", before_ms, byscore=True, offset=0, num=limit),
         )
 
+    def abandoned(self, *, limit: int) -> list[str]:
+        """Returns the ids of started jobs that no living worker has in hand, longest first."""
+        started = cast("list[str]", self._redis.zrange(STARTED, 0, limit - 1))
+        if not started:
+            return []
+        leases = cast(
+            "list[str | None]", self._redis.mget([lease_key(job_id) for job_id in started])
+        )
+        return [job_id for job_id, lease in zip(started, leases, strict=True) if lease is None]
+
     def may_resend(self, job_id: str, *, every_s: int) -> bool:
         """Tells one caller in each `every_s` seconds, of all gateways, to send a job's task."""
         return bool(self._redis.set(resent_key(job_id), "", nx=True, ex=every_s))
 
-    def claim(self, job_id: str) -> Claim:
-        """Takes a delivery in hand and counts it.
+    def claim(self, job_id: str, *, worker: str, lost_worker: str = "") -> Claim:
+        """Takes a delivery in hand, counts it, and leases the job to the worker for `LEASE_S`.
 
         A job that was delivered `max_attempts` times without an outcome is failed here with
-        `worker_lost` and put on the dead-letter list, so that a poison image can not loop.
+        `worker_lost` and put on the dead-letter list, so that a poison image can not loop. One
+        that another worker has in hand is HELD; its delivery may be dropped, since the gateway
+        sends another when the lease lapses.
+
+        Args:
+            job_id: the job.
+            worker: name of the claiming process, never used by another.
+            lost_worker: a holder that the caller knows to be dead; its lease counts no more.
         """
-        key = job_key(job_id)
-        outcome, attempt, claimed_at = self._claim(
-            keys=[key, QUEUED, DEAD],
+        outcome, attempt, claimed_at, holder = self._claim(
             args=[
-                job_id,
-                self._max_attempts,
-                self._ttl_s,
-                done_channel(job_id),
-                _WORKER_LOST.model_dump_json(),
-                _call_token(),
-            ],
+                *(job_id, self._max_attempts, self._ttl_s, _WORKER_LOST.model_dump_json()),
+                *(_call_token(), worker, LEASE_S, lost_worker),
+            ]
         )
         blob, sha256, created_at, started_at = cast(
             "list[str | None]",
-            self._redis.hmget(key, ["blob", "sha256", "created_at", "started_at"]),
+            self._redis.hmget(job_key(job_id), ["blob", "sha256", "created_at", "started_at"]),
         )
         return Claim(
             ClaimOutcome(outcome),
             int(attempt),
-            _to_time(claimed_at),
+            to_time(claimed_at),
             blob or "",
             sha256 or "",
-            _to_time(created_at) if created_at else None,
-            _to_time(started_at) if started_at else None,
+            to_time(created_at) if created_at else None,
+            to_time(started_at) if started_at else None,
+            holder,
         )
+
+    def renew(self, job_id: str, *, worker: str) -> bool:
+        """Keeps a started job leased; False when another worker has it, or it has ended."""
+        return bool(self._renew(args=[job_id, worker, LEASE_S]))
+
+    def release(self, job_id: str, *, worker: str) -> None:
+        """Gives the lease back: the worker goes on without the job's outcome."""
+        self._release(args=[job_id, worker])
 
     def succeed(self, job_id: str, result: JobResult) -> bool:
         """Records a result; False when the job had finished, or was canceled or erased, before."""
-        return self._end(job_id, JobStatus.SUCCEEDED, "result", result.model_dump_json())
+        value, model = result.model_dump_json(), result.model.sha256
+        return self._end(job_id, JobStatus.SUCCEEDED, "result", value, model)
 
     def fail(self, job_id: str, error: JobError) -> bool:
         """Records an error; False when the job had finished, or was canceled or erased, before."""
-        return self._end(job_id, JobStatus.FAILED, "error", error.model_dump_json())
+        return self._end(job_id, JobStatus.FAILED, "error", error.model_dump_json(), error.code)
 
-    def cancel(self, job_id: str) -> CancelOutcome:
+    def cancel(self, job_id: str, by: Requester = NOBODY) -> CancelOutcome:
         """Cancels an unfinished job (a run in hand is then ignored) or erases a finished one."""
         outcome = self._cancel(
-            keys=[job_key(job_id), QUEUED],
-            args=[job_id, self._ttl_s, done_channel(job_id), _call_token()],
+            args=[job_id, self._ttl_s, _call_token(), by.key_id, by.request_id],
         )
         return CancelOutcome(outcome)
 
-    def remember(self, digest: str, job_id: str, sha256: str) -> Binding | None:
-        """Binds an idempotency digest to a job unless it is bound; returns the earlier binding.
-
-        The binding is provisional until `confirm`: whoever repeats the request before must not be
-        promised a job that may yet be refused.
-
-        Returns:
-            The earlier binding, or None when this one is the first.
-        """
-        key = idempotency_key(digest)
-        while True:
-            # SET with NX and GET together needs Redis 7; the embedded server is 6.2.
-            if self._redis.set(key, f"{job_id} {sha256} pending", nx=True, ex=_UNCONFIRMED_S):
-                return None
-            earlier = cast("str | None", self._redis.get(key))
-            if earlier is not None:
-                earlier_id, earlier_sha256, state = earlier.split(" ")
-                return Binding(earlier_id, earlier_sha256, state == "accepted")
-
-    def confirm(self, digest: str, job_id: str, sha256: str) -> None:
-        """Makes a binding last: its job's task has reached the queue."""
-        self._redis.set(idempotency_key(digest), f"{job_id} {sha256} accepted", ex=self._ttl_s)
-
-    def forget(self, digest: str, job_id: str) -> None:
-        """Frees an idempotency digest unless another job has taken it since."""
-        self._forget(keys=[idempotency_key(digest)], args=[job_id])
-
-    def _end(self, job_id: str, status: JobStatus, field: str, value: str) -> bool:
-        ended = self._finish(
-            keys=[job_key(job_id), QUEUED],
-            args=[job_id, status, field, value, self._ttl_s, done_channel(job_id)],
-        )
-        return bool(ended)
+    def _end(self, job_id: str, status: JobStatus, field: str, value: str, of: str) -> bool:
+        return bool(self._finish(args=[job_id, status, field, value, self._ttl_s, of]))
 
 
 def _call_token() -> str:
     """Names one call, so that a script knows a repeat that redis-py makes of it."""
     return uuid.uuid4().hex
-
-
-def _to_job(job_id: str, fields: dict[str, str], rank: int | None) -> Job:
-    result, error = fields.get("result"), fields.get("error")
-
-    def time_of(field: str) -> datetime | None:
-        return _to_time(fields[field]) if field in fields else None
-
-    return Job(
-        id=job_id,
-        status=JobStatus(fields["status"]),
-        created_at=_to_time(fields["created_at"]),
-        started_at=time_of("started_at"),
-        finished_at=time_of("finished_at"),
-        attempts=int(fields["attempts"]),
-        queue_position=None if rank is None else rank + 1,
-        result=JobResult.model_validate_json(result) if result else None,
-        error=JobError.model_validate_json(error) if error else None,
-        expires_at=time_of("expires_at"),
-    )
-
-
-def _to_time(milliseconds: str | int) -> datetime:
-    return datetime.fromtimestamp(int(milliseconds) / 1000, tz=UTC)

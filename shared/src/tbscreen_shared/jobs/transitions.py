@@ -4,94 +4,180 @@ queued → started → succeeded | failed | canceled. A finished job never chang
 redelivered job's runs finishes first stands. A call whose answer was lost is repeated by redis-py;
 its token tells it from a second call. Times are the Redis server's, in milliseconds since
 the epoch, so that hosts with different clocks agree.
+
+Whatever ends a job begins with a ZREM: from its first write on Redis lets a script pass
+`maxmemory`, and a Redis that is full must let jobs end. CREATE begins with what takes memory.
 """
 
 from typing import Final
 
-_NOW: Final = """
+from tbscreen_shared.jobs import keys
+
+_PRELUDE: Final = (
+    f"""
+local QUEUED, STARTED, DEAD = '{keys.QUEUED}', '{keys.STARTED}', '{keys.DEAD}'
+local CALLBACKS, AUDIT = '{keys.CALLBACKS}', '{keys.AUDIT}'
+local AUDIT_SEQUENCE = '{keys.AUDIT_SEQUENCE}'
+local JOB, LEASE, BATCH = '{keys.JOB_PREFIX}', '{keys.LEASE_PREFIX}', '{keys.BATCH_PREFIX}'
+local DONE, DRAINED = '{keys.DONE_CHANNEL_PREFIX}', '{keys.DRAINED_PREFIX}'
+local DRAIN_BUCKET_S, DRAIN_WINDOW_S = {keys.DRAIN_BUCKET_S}, {keys.DRAIN_WINDOW_S}
+"""
+    + """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
+
+-- One entry of the audit log, in the transaction of what it tells.
+local function audit(event, job, ...)
+  redis.call('XADD', AUDIT, '*', 'seq', redis.call('INCR', AUDIT_SEQUENCE), 'at', now,
+    'event', event, 'job', job, ...)
+end
+
+local function is_final(status)
+  return status ~= 'queued' and status ~= 'started'
+end
+
+local function end_job(id, status, field, value, ttl_s)
+  local job = JOB .. id
+  redis.call('ZREM', QUEUED, id)
+  redis.call('ZREM', STARTED, id)
+  redis.call('DEL', LEASE .. id)
+  redis.call('HSET', job, 'status', status, field, value, 'finished_at', now,
+    'expires_at', now + ttl_s * 1000)
+  redis.call('EXPIRE', job, ttl_s)
+  local batch = redis.call('HGET', job, 'batch')
+  if batch then redis.call('EXPIRE', BATCH .. batch, ttl_s) end
+  if redis.call('HEXISTS', job, 'callback') == 1 then redis.call('ZADD', CALLBACKS, now, id) end
+  local drained = DRAINED .. math.floor(now / (DRAIN_BUCKET_S * 1000))
+  redis.call('INCR', drained)
+  redis.call('EXPIRE', drained, DRAIN_WINDOW_S + 2 * DRAIN_BUCKET_S)
+  redis.call('PUBLISH', DONE .. id, status)
+end
 """
+)
 
 CREATE: Final = (
-    _NOW
+    _PRELUDE
     + """
--- KEYS: job, queued. ARGV: id, blob, sha256, format
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-redis.call('HSET', KEYS[1], 'status', 'queued', 'created_at', now, 'attempts', 0,
+-- ARGV: id, blob, sha256, format, bytes, key id, request id, callback, batch, retry of
+local id = ARGV[1]
+local job = JOB .. id
+if redis.call('EXISTS', job) == 1 then return 0 end
+redis.call('HSET', job, 'status', 'queued', 'created_at', now, 'attempts', 0,
   'blob', ARGV[2], 'sha256', ARGV[3], 'format', ARGV[4])
-redis.call('ZADD', KEYS[2], now, ARGV[1])
+for number, field in ipairs({'key', 'request', 'callback', 'batch'}) do
+  local value = ARGV[5 + number]
+  if value ~= '' then redis.call('HSET', job, field, value) end
+end
+redis.call('ZADD', QUEUED, now, id)
+audit('accepted', id, 'key', ARGV[6], 'request', ARGV[7], 'sha256', ARGV[3], 'format', ARGV[4],
+  'bytes', ARGV[5], 'batch', ARGV[9], 'retry_of', ARGV[10])
 return 1
 """
 )
 
-DISCARD: Final = """
--- KEYS: job, queued. ARGV: id. Takes back a job whose task never reached the queue.
-if redis.call('HGET', KEYS[1], 'status') ~= 'queued' then return 0 end
-redis.call('DEL', KEYS[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
+DISCARD: Final = (
+    _PRELUDE
+    + """
+-- ARGV: id. Takes back a job whose task never reached the queue.
+local id = ARGV[1]
+if redis.call('HGET', JOB .. id, 'status') ~= 'queued' then return 0 end
+redis.call('ZREM', QUEUED, id)
+redis.call('DEL', JOB .. id)
+audit('taken_back', id)
 return 1
 """
+)
 
 CLAIM: Final = (
-    _NOW
+    _PRELUDE
     + """
--- KEYS: job, queued, dead. ARGV: id, max attempts, result ttl s, channel, error json,
--- token
-local status = redis.call('HGET', KEYS[1], 'status')
-if not status then return {'gone', 0, now} end
-if status ~= 'queued' and status ~= 'started' then return {'finished', 0, now} end
-redis.call('ZREM', KEYS[2], ARGV[1])
-local attempts = tonumber(redis.call('HGET', KEYS[1], 'attempts'))
-if redis.call('HGET', KEYS[1], 'claim_token') == ARGV[6] then
-  return {'claimed', attempts, now}
+-- ARGV: id, max attempts, result ttl s, error json, token, worker, lease s, lost worker
+local id, max_attempts, worker, lost = ARGV[1], tonumber(ARGV[2]), ARGV[6], ARGV[8]
+local job, lease = JOB .. id, LEASE .. id
+local status = redis.call('HGET', job, 'status')
+if not status then return {'gone', 0, now, ''} end
+if is_final(status) then
+  return {redis.call('ZSCORE', DEAD, id) and 'exhausted' or 'finished', 0, now, ''}
 end
-if attempts >= tonumber(ARGV[2]) then
-  redis.call('HSET', KEYS[1], 'status', 'failed', 'finished_at', now, 'error', ARGV[5],
-    'expires_at', now + ARGV[3] * 1000)
-  redis.call('EXPIRE', KEYS[1], ARGV[3])
-  redis.call('LPUSH', KEYS[3], ARGV[1])
-  redis.call('PUBLISH', ARGV[4], 'failed')
-  return {'exhausted', attempts, now}
+local attempts = tonumber(redis.call('HGET', job, 'attempts'))
+if redis.call('HGET', job, 'claim_token') == ARGV[5] then
+  return {'claimed', attempts, now, ''}
 end
-attempts = redis.call('HINCRBY', KEYS[1], 'attempts', 1)
-redis.call('HSET', KEYS[1], 'status', 'started', 'claim_token', ARGV[6])
-redis.call('HSETNX', KEYS[1], 'started_at', now)
-return {'claimed', attempts, now}
+local holder = redis.call('GET', lease)
+if holder and holder ~= worker and holder ~= lost then
+  return {'held', attempts, now, holder}
+end
+redis.call('ZREM', QUEUED, id)
+if attempts >= max_attempts then
+  end_job(id, 'failed', 'error', ARGV[4], ARGV[3])
+  redis.call('ZADD', DEAD, now, id)
+  audit('given_up', id, 'attempts', attempts)
+  return {'exhausted', attempts, now, ''}
+end
+attempts = redis.call('HINCRBY', job, 'attempts', 1)
+redis.call('HSET', job, 'status', 'started', 'claim_token', ARGV[5])
+redis.call('HSETNX', job, 'started_at', now)
+redis.call('ZADD', STARTED, now, id)
+redis.call('SET', lease, worker, 'EX', ARGV[7])
+return {'claimed', attempts, now, ''}
+"""
+)
+
+RENEW: Final = (
+    _PRELUDE
+    + """
+-- ARGV: id, worker, lease s. A lease that lapsed meanwhile is taken up again unless another's.
+local lease = LEASE .. ARGV[1]
+local holder = redis.call('GET', lease)
+if holder and holder ~= ARGV[2] then return 0 end
+if redis.call('HGET', JOB .. ARGV[1], 'status') ~= 'started' then return 0 end
+redis.call('SET', lease, ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+)
+
+RELEASE: Final = (
+    _PRELUDE
+    + """
+-- ARGV: id, worker
+local lease = LEASE .. ARGV[1]
+if redis.call('GET', lease) == ARGV[2] then redis.call('DEL', lease) end
+return 0
 """
 )
 
 FINISH: Final = (
-    _NOW
+    _PRELUDE
     + """
--- KEYS: job, queued. ARGV: id, status, field (result or error), its json, result ttl s, channel
-local status = redis.call('HGET', KEYS[1], 'status')
-if status ~= 'queued' and status ~= 'started' then return 0 end
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('HSET', KEYS[1], 'status', ARGV[2], ARGV[3], ARGV[4], 'finished_at', now,
-  'expires_at', now + ARGV[5] * 1000)
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-redis.call('PUBLISH', ARGV[6], ARGV[2])
+-- ARGV: id, status, field (result or error), its json, result ttl s, model sha256 or error code
+local id = ARGV[1]
+local status = redis.call('HGET', JOB .. id, 'status')
+if not status or is_final(status) then return 0 end
+end_job(id, ARGV[2], ARGV[3], ARGV[4], ARGV[5])
+audit(ARGV[2], id, ARGV[3] == 'result' and 'model' or 'code', ARGV[6],
+  'sha256', redis.call('HGET', JOB .. id, 'sha256'))
 return 1
 """
 )
 
 CANCEL: Final = (
-    _NOW
+    _PRELUDE
     + """
--- KEYS: job, queued. ARGV: id, result ttl s, channel, token
-local status = redis.call('HGET', KEYS[1], 'status')
+-- ARGV: id, result ttl s, token, key id, request id
+local id, token = ARGV[1], ARGV[3]
+local job = JOB .. id
+local status = redis.call('HGET', job, 'status')
 if not status then return 'gone' end
-if status == 'queued' or status == 'started' then
-  redis.call('ZREM', KEYS[2], ARGV[1])
-  redis.call('HSET', KEYS[1], 'status', 'canceled', 'finished_at', now,
-    'cancel_token', ARGV[4], 'expires_at', now + ARGV[2] * 1000)
-  redis.call('EXPIRE', KEYS[1], ARGV[2])
-  redis.call('PUBLISH', ARGV[3], 'canceled')
+if not is_final(status) then
+  end_job(id, 'canceled', 'cancel_token', token, ARGV[2])
+  audit('canceled', id, 'key', ARGV[4], 'request', ARGV[5])
   return 'canceled'
 end
-if redis.call('HGET', KEYS[1], 'cancel_token') == ARGV[4] then return 'canceled' end
-redis.call('DEL', KEYS[1])
+if redis.call('HGET', job, 'cancel_token') == token then return 'canceled' end
+redis.call('ZREM', DEAD, id)
+redis.call('ZREM', CALLBACKS, id)
+redis.call('DEL', job)
+audit('erased', id, 'key', ARGV[4], 'request', ARGV[5])
 return 'erased'
 """
 )

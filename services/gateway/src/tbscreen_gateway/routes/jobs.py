@@ -17,6 +17,7 @@ from tbscreen_gateway.dependencies import (
     Wait,
     WaitDep,
     job_not_found,
+    requester_of,
 )
 from tbscreen_gateway.examples import (
     CANCELED_JOB,
@@ -28,7 +29,7 @@ from tbscreen_gateway.examples import (
     problem_answers,
 )
 from tbscreen_gateway.heatmap import render_heatmap
-from tbscreen_gateway.intake import Accepted
+from tbscreen_gateway.intake import Accepted, Origin
 from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.services import Services
 from tbscreen_gateway.uploads import receive_upload
@@ -169,10 +170,10 @@ async def draw_heatmap(
         ),
     },
 )
-def delete(job_id: JobIdDep, services: ServicesDep) -> Response:
+def delete(job_id: JobIdDep, request: Request, services: ServicesDep) -> Response:
     """Cancels a job that is not finished, erases one that is; the upload goes either way."""
     blob = services.jobs.blob_of(job_id)
-    outcome = services.jobs.cancel(job_id)
+    outcome = services.jobs.cancel(job_id, requester_of(request))
     if outcome is CancelOutcome.GONE:
         raise job_not_found()
     if blob is not None:
@@ -183,11 +184,12 @@ def delete(job_id: JobIdDep, services: ServicesDep) -> Response:
 
 async def take_in(request: Request, services: Services, key: str | None) -> Accepted:
     """Receives the request's radiograph and makes it a job."""
-    await services.intake.check_open()
+    await services.admission.check_open()
     upload = await receive_upload(
         request, services.blobs, max_upload_bytes=services.settings.max_upload_bytes
     )
-    accepted = await services.intake.accept(upload, key)
+    origin = Origin(requester=requester_of(request), idempotency_key=key)
+    accepted = await services.intake.accept(upload, origin)
     request.scope["job_id"] = accepted.job_id
     return accepted
 

@@ -1,0 +1,88 @@
+"""Whether another upload can be taken: what the queue and the disk hold bounds what is accepted."""
+
+import math
+import time
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+
+from tbscreen_gateway.problems import Refusal
+from tbscreen_shared.blobs import BlobStore
+from tbscreen_shared.errors import ErrorCode
+from tbscreen_shared.jobs import JobStore
+
+_SHORTEST_S: Final = 1
+_LONGEST_S: Final = 300
+_STANDSTILL_S: Final = 30
+"""What to say while nothing drains, and nobody knows for how long."""
+
+_MEASURE_EVERY_S: Final = 1.0
+"""Uploads are counted afresh at most so often: a full volume holds thousands."""
+
+
+class Admission:
+    """Refuses what could not be kept, and says when to come again.
+
+    Args:
+        jobs: the job records.
+        blobs: where uploads are stored.
+        max_queue_length: waiting jobs beyond which uploads are refused.
+        max_stored_bytes: bytes of stored uploads beyond which they are refused.
+        reserve_bytes: what must stay free on the volume.
+    """
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        blobs: BlobStore,
+        *,
+        max_queue_length: int,
+        max_stored_bytes: int,
+        reserve_bytes: int,
+    ) -> None:
+        self._jobs = jobs
+        self._blobs = blobs
+        self._max_queue_length = max_queue_length
+        self._max_stored_bytes = max_stored_bytes
+        self._reserve_bytes = reserve_bytes
+        self._measured_at = -math.inf
+        self._stored = (0, 0)
+
+    async def check_open(self) -> None:
+        """Fails before a body is read that could not be accepted.
+
+        Raises:
+            Refusal: `queue_full` or `storage_full`, with Retry-After from the measured drain rate.
+            BlobError: the upload volume can not be looked at.
+            RedisError: the job store can not be reached.
+        """
+        await run_in_threadpool(self._check)
+
+    def _check(self) -> None:
+        length = self._jobs.queue_length()
+        if length >= self._max_queue_length:
+            raise self._refusal(
+                ErrorCode.QUEUE_FULL,
+                f"{length} radiographs are waiting already; try again later.",
+                excess=length - self._max_queue_length + 1,
+            )
+        if time.monotonic() - self._measured_at > _MEASURE_EVERY_S:
+            self._stored = self._blobs.usage()
+            self._measured_at = time.monotonic()
+        count, stored_bytes = self._stored
+        if stored_bytes >= self._max_stored_bytes:
+            excess = math.ceil((stored_bytes - self._max_stored_bytes + 1) * count / stored_bytes)
+            raise self._refusal(
+                ErrorCode.STORAGE_FULL,
+                f"{stored_bytes / 2**30:.1f} GiB of radiographs are waiting already.",
+                excess=excess,
+            )
+        if self._blobs.free_bytes() < self._reserve_bytes:
+            raise self._refusal(ErrorCode.STORAGE_FULL, "The upload volume is full.", excess=1)
+
+    def _refusal(self, code: ErrorCode, detail: str, *, excess: int) -> Refusal:
+        """Returns a refusal for `excess` jobs too many."""
+        rate = self._jobs.drain_rate()
+        seconds = _STANDSTILL_S if rate <= 0 else math.ceil(excess / rate)
+        retry_after_s = min(max(seconds, _SHORTEST_S), _LONGEST_S)
+        return Refusal(code, detail, headers={"Retry-After": str(retry_after_s)})

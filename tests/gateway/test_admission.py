@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tbscreen_gateway.admission import Admission
+from tbscreen_gateway.problems import Refusal
+from tbscreen_shared.blobs import BlobStore
+from tbscreen_shared.contracts import ImageFormat, JobError
+from tbscreen_shared.errors import ErrorCode
+from tbscreen_shared.jobs import JobStore, NewJob
+
+ERROR = JobError(code=ErrorCode.UNREADABLE_IMAGE, message="m")
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "blobs")
+
+
+def make(jobs: JobStore, blobs: BlobStore, **bounds: int) -> Admission:
+    generous = {"max_queue_length": 100, "max_stored_bytes": 2**40, "reserve_bytes": 0}
+    return Admission(jobs, blobs, **{**generous, **bounds})
+
+
+def queue(jobs: JobStore, *names: str) -> None:
+    for name in names:
+        jobs.create(NewJob(name, "b" * 32, "a" * 64, ImageFormat.PNG))
+
+
+def store_bytes(blobs: BlobStore, count: int) -> None:
+    with blobs.open_writer() as writer:
+        writer.write(bytes(count))
+        writer.commit()
+
+
+async def refusal(admission: Admission) -> tuple[ErrorCode, int]:
+    with pytest.raises(Refusal) as caught:
+        await admission.check_open()
+    return caught.value.code, int(caught.value.headers["Retry-After"])
+
+
+async def test_the_queue_is_full_at_its_limit(jobs: JobStore, blobs: BlobStore) -> None:
+    admission = make(jobs, blobs, max_queue_length=2)
+    queue(jobs, "1")
+    await admission.check_open()
+    queue(jobs, "2")
+    assert (await refusal(admission))[0] is ErrorCode.QUEUE_FULL
+
+
+async def test_retry_after_follows_from_how_fast_jobs_ended_within_the_last_minute(
+    jobs: JobStore, blobs: BlobStore
+) -> None:
+    queue(jobs, *map(str, range(40)))
+    assert jobs.drain_rate() == 0
+    standstill = await refusal(make(jobs, blobs, max_queue_length=40))
+    assert standstill == (ErrorCode.QUEUE_FULL, 30)
+    for number in range(14):
+        jobs.fail(str(number), ERROR)
+    # 14 within the 61 to 70 seconds that the buckets cover.
+    assert 14 / 70 <= jobs.drain_rate() <= 14 / 61
+    _, few = await refusal(make(jobs, blobs, max_queue_length=26))
+    assert 5 <= few <= 6
+    _, many = await refusal(make(jobs, blobs, max_queue_length=17))
+    assert 44 <= many <= 51
+    _, bounded = await refusal(make(jobs, blobs, max_queue_length=1))
+    assert 114 <= bounded <= 131
+
+
+async def test_stored_bytes_are_bounded(jobs: JobStore, blobs: BlobStore) -> None:
+    store_bytes(blobs, 1000)
+    await make(jobs, blobs, max_stored_bytes=1001).check_open()
+    code, retry_after_s = await refusal(make(jobs, blobs, max_stored_bytes=1000))
+    assert (code, retry_after_s) == (ErrorCode.STORAGE_FULL, 30)
+
+
+async def test_what_must_stay_free_on_the_volume_stays_free(
+    jobs: JobStore, blobs: BlobStore
+) -> None:
+    free = blobs.free_bytes()
+    await make(jobs, blobs, reserve_bytes=free // 2).check_open()
+    assert (await refusal(make(jobs, blobs, reserve_bytes=free * 2)))[0] is ErrorCode.STORAGE_FULL
+
+
+async def test_a_pause_of_a_minute_forgets_the_rate(
+    jobs: JobStore, redis: Redis, blobs: BlobStore
+) -> None:
+    queue(jobs, "1")
+    jobs.fail("1", ERROR)
+    (count,) = redis.scan_iter("tbscreen:drained:*")
+    assert 0 < int(redis.ttl(count)) <= 80

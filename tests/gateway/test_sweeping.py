@@ -1,0 +1,99 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError
+
+from support.blob_files import blob_files
+from tbscreen_gateway.sweeping import Sweeper
+from tbscreen_shared.blobs import BlobStore
+from tbscreen_shared.contracts import ImageFormat, JobError
+from tbscreen_shared.errors import ErrorCode
+from tbscreen_shared.jobs import JobStore, NewJob
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path)
+
+
+def upload(blobs: BlobStore, *, age_s: float = 10) -> str:
+    with blobs.open_writer() as writer:
+        writer.write(b"a radiograph")
+        blob = writer.commit()
+    at = time.time() - age_s
+    os.utime(blobs.path(blob), (at, at))
+    return blob
+
+
+def record(jobs: JobStore, job_id: str, blob: str) -> None:
+    jobs.create(NewJob(job_id, blob, "a" * 64, ImageFormat.PNG))
+
+
+def test_uploads_that_a_job_needs_stay_and_the_rest_goes(
+    jobs: JobStore, blobs: BlobStore, tmp_path: Path
+) -> None:
+    names = ("queued", "started", "dead", "ended", "erased")
+    held = {name: upload(blobs) for name in names}
+    for name, blob in held.items():
+        record(jobs, name, blob)
+    jobs.claim("started", worker="w")
+    for _ in range(4):
+        jobs.claim("dead", worker="w")
+    error = JobError(code=ErrorCode.UNREADABLE_IMAGE, message="m")
+    for name in ("ended", "erased"):
+        jobs.fail(name, error)
+    jobs.cancel("erased")
+    upload(blobs)  # its gateway died before the record
+    young = upload(blobs, age_s=0)
+
+    sweeper = Sweeper(jobs, blobs, abandoned_after_s=0.5)
+    assert sweeper.sweep() == 0, "an orphan must be seen as one for as long as that"
+    time.sleep(0.6)
+    assert sweeper.sweep() == 3
+    kept = {held["queued"], held["started"], held["dead"], young}
+    assert {path.name for path in blob_files(tmp_path)} == kept
+
+
+def test_a_job_that_comes_back_within_the_time_finds_its_upload(
+    jobs: JobStore, redis: Redis, blobs: BlobStore, tmp_path: Path
+) -> None:
+    blob = upload(blobs)
+    record(jobs, "1", blob)
+    backup = redis.dump("tbscreen:job:1"), redis.zscore("tbscreen:queued", "1")
+    redis.flushdb()
+    sweeper = Sweeper(jobs, blobs, abandoned_after_s=0.3)
+    assert sweeper.sweep() == 0
+    redis.restore("tbscreen:job:1", 0, backup[0])  # type: ignore[arg-type]
+    redis.zadd("tbscreen:queued", {"1": float(backup[1])})  # type: ignore[arg-type]
+    time.sleep(0.4)
+    assert sweeper.sweep() == 0
+    assert [path.name for path in blob_files(tmp_path)] == [blob]
+
+
+def test_nothing_is_erased_while_the_job_store_can_not_be_asked(
+    jobs: JobStore, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(blobs)
+    sweeper = Sweeper(jobs, blobs, abandoned_after_s=0)
+
+    def lose() -> set[str]:
+        raise ConnectionError("lost")
+
+    monkeypatch.setattr(jobs, "needed_blobs", lose)
+    with pytest.raises(ConnectionError):
+        sweeper.sweep()
+    assert len(blob_files(tmp_path)) == 1
+
+
+def test_a_dead_job_leaves_the_list_with_its_record(redis: Redis, blobs: BlobStore) -> None:
+    jobs = JobStore(redis, result_ttl_s=1, max_attempts=1)
+    record(jobs, "1", upload(blobs))
+    for _ in range(2):
+        jobs.claim("1", worker="w")
+    assert redis.zcard("tbscreen:dead") == 1
+    time.sleep(2.1)
+    Sweeper(jobs, blobs).sweep()
+    assert redis.zcard("tbscreen:dead") == 0
