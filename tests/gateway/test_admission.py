@@ -20,6 +20,7 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 def make(jobs: JobStore, blobs: BlobStore, **bounds: int) -> Admission:
     generous = {"max_queue_length": 100, "max_stored_bytes": 2**40, "reserve_bytes": 0}
+    generous["max_concurrent_uploads"] = 100
     return Admission(jobs, blobs, **{**generous, **bounds})
 
 
@@ -89,3 +90,17 @@ async def test_a_pause_of_a_minute_forgets_the_rate(
     jobs.fail("1", ERROR)
     (count,) = redis.scan_iter("tbscreen:drained:*")
     assert 0 < int(redis.ttl(count)) <= 80
+
+
+def test_uploads_at_once_are_bounded_and_a_place_is_given_back(
+    jobs: JobStore, blobs: BlobStore
+) -> None:
+    admission = make(jobs, blobs, max_concurrent_uploads=1)
+    with admission.slot():
+        with pytest.raises(Refusal) as caught, admission.slot():
+            pass
+        assert caught.value.code is ErrorCode.SERVER_BUSY
+    with pytest.raises(OSError, match="broken"), admission.slot():
+        raise OSError("broken")
+    with admission.slot():
+        pass

@@ -221,3 +221,23 @@ async def test_a_client_that_stalls_is_given_up(
     monkeypatch.setattr(uploads, "_IDLE_S", 0.05)
     assert await refusal(sent, blobs) is ErrorCode.INVALID_REQUEST
     assert left_behind() == []
+
+
+async def test_a_client_that_only_trickles_is_given_up(
+    blobs: BlobStore, left_behind: Callable[[], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent_bytes = 0
+
+    async def trickle() -> AsyncIterator[bytes]:
+        nonlocal sent_bytes
+        for byte in form(PNG):
+            yield bytes([byte])
+            sent_bytes += 1
+            await asyncio.sleep(0.01)
+
+    sent = SentRequest([])
+    monkeypatch.setattr(sent.request, "stream", trickle)
+    monkeypatch.setattr(uploads, "_IDLE_S", 0.1)
+    assert await refusal(sent, blobs) is ErrorCode.INVALID_REQUEST
+    assert 5 <= sent_bytes < 40
+    assert left_behind() == []

@@ -29,6 +29,7 @@ class ErrorCode(StrEnum):
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     QUEUE_FULL = "queue_full"
     RATE_LIMITED = "rate_limited"
+    SERVER_BUSY = "server_busy"
     STORAGE_FULL = "storage_full"
     BROKER_UNAVAILABLE = "broker_unavailable"
     WORKER_LOST = "worker_lost"
@@ -52,6 +53,7 @@ HTTP_STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.IDEMPOTENCY_CONFLICT: 409,
     ErrorCode.QUEUE_FULL: 503,
     ErrorCode.RATE_LIMITED: 429,
+    ErrorCode.SERVER_BUSY: 503,
     ErrorCode.STORAGE_FULL: 507,
     ErrorCode.BROKER_UNAVAILABLE: 503,
     ErrorCode.WORKER_LOST: 500,

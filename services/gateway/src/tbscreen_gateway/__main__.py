@@ -6,6 +6,7 @@ import sys
 import uvicorn
 
 from tbscreen_gateway.app import create_app
+from tbscreen_gateway.connections import DeadlineProtocol
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.waiting import FinishedJobs
 from tbscreen_shared.logging import configure_logging
@@ -38,7 +39,7 @@ def main() -> int:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        http="h11",
+        http=DeadlineProtocol,
         ws="none",
         timeout_graceful_shutdown=settings.shutdown_grace_s,
         reset_contextvars=True,

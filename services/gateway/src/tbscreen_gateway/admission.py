@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
@@ -29,6 +31,7 @@ class Admission:
         max_queue_length: waiting jobs beyond which uploads are refused.
         max_stored_bytes: bytes of stored uploads beyond which they are refused.
         reserve_bytes: what must stay free on the volume.
+        max_concurrent_uploads: uploads received at once; each holds a socket and a file.
     """
 
     def __init__(
@@ -39,12 +42,14 @@ class Admission:
         max_queue_length: int,
         max_stored_bytes: int,
         reserve_bytes: int,
+        max_concurrent_uploads: int,
     ) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._max_queue_length = max_queue_length
         self._max_stored_bytes = max_stored_bytes
         self._reserve_bytes = reserve_bytes
+        self._slots_left = max_concurrent_uploads
         self._measured_at = -math.inf
         self._stored = (0, 0)
 
@@ -57,6 +62,21 @@ class Admission:
             RedisError: the job store can not be reached.
         """
         await run_in_threadpool(self._check)
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Takes one of the places for uploads while the block runs.
+
+        Raises:
+            Refusal: `server_busy`; all are taken.
+        """
+        if self._slots_left <= 0:
+            raise Refusal(ErrorCode.SERVER_BUSY, "Too many uploads are on their way; try again.")
+        self._slots_left -= 1
+        try:
+            yield
+        finally:
+            self._slots_left += 1
 
     def _check(self) -> None:
         length = self._jobs.queue_length()

@@ -40,6 +40,7 @@ TITLES: Final[dict[ErrorCode, str]] = {
     ErrorCode.IDEMPOTENCY_CONFLICT: "The Idempotency-Key belongs to another upload",
     ErrorCode.QUEUE_FULL: "Too many radiographs are waiting",
     ErrorCode.RATE_LIMITED: "Too many requests",
+    ErrorCode.SERVER_BUSY: "Too many uploads at once",
     ErrorCode.STORAGE_FULL: "The storage is full",
     ErrorCode.BROKER_UNAVAILABLE: "The queue can not be reached",
     ErrorCode.WORKER_LOST: "The workers that read it were lost",
@@ -50,6 +51,8 @@ RETRY_AFTER_S: Final[dict[ErrorCode, int]] = {
     ErrorCode.BROKER_UNAVAILABLE: 2,
     ErrorCode.QUEUE_FULL: 10,
     ErrorCode.RATE_LIMITED: 5,
+    ErrorCode.SERVER_BUSY: 1,
+    ErrorCode.STORAGE_FULL: 30,
 }
 
 _CODE_OF_STATUS: Final[dict[int, ErrorCode]] = {

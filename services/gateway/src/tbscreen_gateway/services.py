@@ -10,6 +10,7 @@ from tbscreen_gateway.admission import Admission
 from tbscreen_gateway.health import HealthProbe
 from tbscreen_gateway.intake import Intake
 from tbscreen_gateway.metrics import Metrics
+from tbscreen_gateway.rate_limits import Quota, RateLimiter
 from tbscreen_gateway.reconciliation import Reconciler
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.sweeping import Sweeper
@@ -34,6 +35,7 @@ class Services:
     blobs: BlobStore
     models: ModelStore
     admission: Admission
+    upload_rates: RateLimiter
     intake: Intake
     waiter: JobWaiter
     health: HealthProbe
@@ -66,6 +68,10 @@ async def running_services(
         max_queue_length=settings.max_queue_length,
         max_stored_bytes=settings.max_stored_bytes,
         reserve_bytes=settings.reserve_bytes,
+        max_concurrent_uploads=settings.max_concurrent_uploads,
+    )
+    uploads_quota = Quota(
+        "uploads", settings.rate_limit_per_minute, burst=max(1, settings.rate_limit_per_minute // 6)
     )
     reconciler = Reconciler(redis, jobs, tasks, visibility_timeout_s=settings.visibility_timeout_s)
     sweeper = Sweeper(jobs, blobs)
@@ -78,6 +84,7 @@ async def running_services(
                 blobs=blobs,
                 models=models,
                 admission=admission,
+                upload_rates=RateLimiter(redis, uploads_quota),
                 intake=intake,
                 waiter=JobWaiter(jobs, finished),
                 health=HealthProbe(probe_redis, WorkerRegistry(probe_redis), blobs, models),

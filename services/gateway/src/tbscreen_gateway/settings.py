@@ -26,6 +26,12 @@ class GatewaySettings(SharedSettings):
         ge=0,
         description="what must stay free on the upload volume for an upload to be taken",
     )
+    max_concurrent_uploads: int = Field(
+        default=64, gt=0, description="uploads received at once, beyond which they are refused"
+    )
+    rate_limit_per_minute: int = Field(
+        default=3000, ge=0, description="radiographs an API key may send a minute; 0 for no limit"
+    )
     predict_wait_s: float = Field(
         default=30, ge=0, description="how long POST /predict waits before it answers 202"
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ _MAX_OVERHEAD_BYTES: Final = 16 * 1024
 
 _IDLE_S: Final = 60.0
 """A client that sends nothing for so long holds its partial upload no longer."""
+
+_SLOWEST_BYTES_S: Final = 4096
+"""Nor one that sends less on average, after the first `_IDLE_S`: a modem's 33.6 kbit/s."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,7 @@ def _feed(parser: StreamingFormDataParser, data: bytes) -> None:
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
     stream = aiter(request.stream())
+    begun, received = time.monotonic(), 0
     while True:
         try:
             async with asyncio.timeout(_IDLE_S):
@@ -189,6 +194,9 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
             return
         except TimeoutError as error:
             raise _invalid(f"The upload stalled for {_IDLE_S:.0f} seconds.") from error
+        received += len(chunk)
+        if received < (time.monotonic() - begun - _IDLE_S) * _SLOWEST_BYTES_S:
+            raise _invalid(f"The upload came at less than {_SLOWEST_BYTES_S} bytes a second.")
         yield chunk
 
 

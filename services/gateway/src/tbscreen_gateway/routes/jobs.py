@@ -46,6 +46,8 @@ UPLOAD_ERRORS: Final = (
     ErrorCode.INVALID_REQUEST,
     ErrorCode.IDEMPOTENCY_CONFLICT,
     ErrorCode.QUEUE_FULL,
+    ErrorCode.SERVER_BUSY,
+    ErrorCode.RATE_LIMITED,
     ErrorCode.BROKER_UNAVAILABLE,
     ErrorCode.STORAGE_FULL,
 )
@@ -184,11 +186,16 @@ def delete(job_id: JobIdDep, request: Request, services: ServicesDep) -> Respons
 
 async def take_in(request: Request, services: Services, key: str | None) -> Accepted:
     """Receives the request's radiograph and makes it a job."""
+    requester = requester_of(request)
+    # Without keys there is one caller, the machine itself.
+    if requester.key_id:
+        await run_in_threadpool(services.upload_rates.charge, requester.key_id)
     await services.admission.check_open()
-    upload = await receive_upload(
-        request, services.blobs, max_upload_bytes=services.settings.max_upload_bytes
-    )
-    origin = Origin(requester=requester_of(request), idempotency_key=key)
+    with services.admission.slot():
+        upload = await receive_upload(
+            request, services.blobs, max_upload_bytes=services.settings.max_upload_bytes
+        )
+    origin = Origin(requester=requester, idempotency_key=key)
     accepted = await services.intake.accept(upload, origin)
     request.scope["job_id"] = accepted.job_id
     return accepted

@@ -1,0 +1,54 @@
+import time
+
+import pytest
+from redis import Redis
+
+from tbscreen_gateway.problems import Refusal
+from tbscreen_gateway.rate_limits import Quota, RateLimiter
+from tbscreen_shared.errors import ErrorCode
+
+
+def retry_after(limiter: RateLimiter, caller: str = "clinic") -> int:
+    with pytest.raises(Refusal) as caught:
+        limiter.charge(caller)
+    assert caught.value.code is ErrorCode.RATE_LIMITED
+    return int(caught.value.headers["Retry-After"])
+
+
+def test_a_burst_is_served_and_then_one_in_each_interval(redis: Redis) -> None:
+    limiter = RateLimiter(redis, Quota("q", per_minute=120, burst=5))
+    begun = time.monotonic()
+    for _ in range(5):
+        limiter.charge("clinic")
+    assert retry_after(limiter) == 1
+    served = 0
+    while time.monotonic() - begun < 2.2:
+        try:
+            limiter.charge("clinic")
+            served += 1
+        except Refusal:
+            time.sleep(0.02)
+    assert served == 4, "one each half second"
+
+
+def test_what_costs_much_is_served_once_and_paid_for_afterwards(redis: Redis) -> None:
+    limiter = RateLimiter(redis, Quota("q", per_minute=60, burst=10))
+    limiter.charge("clinic", cost=100)
+    assert 90 <= retry_after(limiter) <= 91
+
+
+def test_callers_and_quotas_count_apart_and_looking_is_free(redis: Redis) -> None:
+    limiter = RateLimiter(redis, Quota("q", per_minute=60, burst=1))
+    for _ in range(3):
+        limiter.charge("clinic", cost=0)
+    limiter.charge("clinic")
+    assert retry_after(limiter) == 1
+    limiter.charge("pacs")
+    RateLimiter(redis, Quota("other", per_minute=60, burst=1)).charge("clinic")
+
+
+def test_no_limit_is_none(redis: Redis) -> None:
+    limiter = RateLimiter(redis, Quota("q", per_minute=0, burst=1))
+    for _ in range(50):
+        limiter.charge("clinic")
+    assert not list(redis.scan_iter("tbscreen:rate:*"))
