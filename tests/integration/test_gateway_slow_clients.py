@@ -38,19 +38,22 @@ def test_connections_without_a_whole_request_head_are_closed_in_time(
 ) -> None:
     begun = time.monotonic()
     whole = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with connect(gateway) as silent, connect(gateway, whole[:-5]) as halting:
-        with connect(gateway, whole) as again:
-            answer = b""
-            while not answer.endswith(b"alive\n"):
-                answer += again.recv(4096)
-            again.sendall(whole[:-5])
-            # A byte at a time does not win time.
-            for _ in range(5):
-                time.sleep(1)
-                halting.sendall(b"a")
-            for connection in (silent, halting, again):
-                assert connection.recv(4096) == b""
-                assert HEAD_TIMEOUT_S - 1 < time.monotonic() - begun < HEAD_TIMEOUT_S + 4
+    with (
+        connect(gateway) as silent,
+        connect(gateway, whole[:-5]) as halting,
+        connect(gateway, whole) as again,
+    ):
+        answer = b""
+        while not answer.endswith(b"alive\n"):
+            answer += again.recv(4096)
+        again.sendall(whole[:-5])
+        # A byte at a time does not win time.
+        for _ in range(5):
+            time.sleep(1)
+            halting.sendall(b"a")
+        for connection in (silent, halting, again):
+            assert connection.recv(4096) == b""
+            assert HEAD_TIMEOUT_S - 1 < time.monotonic() - begun < HEAD_TIMEOUT_S + 4
 
 
 def test_a_long_wait_for_a_result_is_no_slow_client(gateway: GatewayProcess) -> None:
