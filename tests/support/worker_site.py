@@ -56,11 +56,11 @@ def copy_tiny_bundle(target: Path, **changes: Any) -> Path:
 class WorkerProcesses:
     """A running `python -m tbscreen_worker` and its children."""
 
-    def __init__(self, environment: dict[str, str], directory: Path) -> None:
+    def __init__(self, environment: dict[str, str], directory: Path, *program: str) -> None:
         self._log = directory / f"worker-{uuid.uuid4().hex}.log"
         with self._log.open("wb") as log:
             self.main = subprocess.Popen(
-                [sys.executable, "-m", "tbscreen_worker"],
+                [sys.executable, *(program or ("-m", "tbscreen_worker"))],
                 cwd=directory,
                 env=environment,
                 stdout=log,
@@ -142,8 +142,8 @@ class WorkerSite:
         )
         self.models.publish(staged)
 
-    def start_worker(self, **environment: str) -> WorkerProcesses:
-        worker = WorkerProcesses({**self.environment, **environment}, self.directory)
+    def start_worker(self, *program: str, **environment: str) -> WorkerProcesses:
+        worker = WorkerProcesses({**self.environment, **environment}, self.directory, *program)
         self._workers.append(worker)
         return worker
 
@@ -192,8 +192,11 @@ class WorkerSite:
     def _enqueue(self, blob: str) -> str:
         job_id = str(uuid.uuid4())
         self.jobs.create(NewJob(id=job_id, blob=blob, sha256="0" * 64, format=ImageFormat.PNG))
-        self._celery.send_task(SCREEN_TASK, args=[job_id])
+        self.send_task(job_id)
         return job_id
+
+    def send_task(self, job_id: str) -> None:
+        self._celery.send_task(SCREEN_TASK, args=[job_id])
 
     def job(self, job_id: str) -> Job:
         job = self.jobs.get(job_id)

@@ -9,10 +9,12 @@ import secrets
 import sys
 
 from tbscreen_shared.logging import configure_logging
+from tbscreen_shared.queue import QUEUE_NAME, connect_redis
 from tbscreen_shared.settings import load_settings
 from tbscreen_worker.app import make_worker_app
 from tbscreen_worker.prefetch import free_slots_of_lost_acks
 from tbscreen_worker.settings import WorkerSettings
+from tbscreen_worker.stall import StallWatchdog
 
 
 def main() -> int:
@@ -26,6 +28,8 @@ def main() -> int:
     for chatter in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(chatter).setLevel(logging.WARNING)
     free_slots_of_lost_acks()
+    redis = connect_redis(settings.redis_url.get_secret_value())
+    StallWatchdog(lambda: int(redis.llen(QUEUE_NAME)), patience_s=settings.stall_timeout_s).start()
     worker = make_worker_app(settings).Worker(
         # Containers may share a host name; Celery's nodes must not.
         hostname=f"tbscreen-{secrets.token_hex(4)}@%h",

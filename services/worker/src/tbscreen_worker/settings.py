@@ -10,6 +10,9 @@ class WorkerSettings(SharedSettings):
     """Read from the environment with the prefix TBSCREEN_."""
 
     worker_concurrency: int = Field(default=1, gt=0, description="child processes, one job each")
+    stall_timeout_s: int = Field(
+        default=20, gt=0, description="a worker that takes no waiting task for so long ends itself"
+    )
     max_image_pixels: int = Field(default=64_000_000, gt=0, description="width x height x frames")
 
     @property
