@@ -1,3 +1,5 @@
+import uuid
+
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -63,3 +65,5 @@ async def test_unknown_paths_and_methods_are_problems_too(client: httpx.AsyncCli
     wrong = await client.put("/v1/jobs")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
     assert wrong.headers["allow"] == "POST"
+    of_two_routes = await client.put(f"/v1/jobs/{uuid.uuid4()}")
+    assert of_two_routes.headers["allow"] == "GET, DELETE"

@@ -11,14 +11,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tbscreen_gateway.metrics import Metrics
-from tbscreen_gateway.problems import unexpected_problem
+from tbscreen_gateway.problems import METHODS, unexpected_problem
 from tbscreen_shared.logging import bound_contextvars
 
 logger = logging.getLogger("tbscreen.access")
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 # Probes come every few seconds and say nothing while all is well.
 _QUIET_ROUTES: Final = frozenset({"/livez", "/readyz", "/metrics", "/static"})
@@ -77,7 +75,7 @@ class RequestObserver:
 
     def _record(self, scope: Scope, status: int, duration_s: float) -> None:
         # Any word may be a method, and each new label value is kept for ever.
-        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        method = scope["method"] if scope["method"] in METHODS else "OTHER"
         route = _route(scope)
         self._metrics.request_duration.labels(method, route, status).observe(duration_s)
         if "problem_code" in scope:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from redis.exceptions import OutOfMemoryError, RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Scope
 
 from tbscreen_shared.errors import HTTP_STATUS, ErrorCode, TbscreenError
@@ -54,6 +55,8 @@ RETRY_AFTER_S: Final[dict[ErrorCode, int]] = {
     ErrorCode.SERVER_BUSY: 1,
     ErrorCode.STORAGE_FULL: 30,
 }
+
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _CODE_OF_STATUS: Final[dict[int, ErrorCode]] = {
     404: ErrorCode.NOT_FOUND,
@@ -169,6 +172,21 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
     code = _CODE_OF_STATUS.get(
         status, ErrorCode.INTERNAL_ERROR if status >= 500 else ErrorCode.INVALID_REQUEST
     )
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed_methods(request))
     return _respond(
-        request.scope, code, f"{HTTPStatus(status).phrase}.", status=status, headers=error.headers
+        request.scope, code, f"{HTTPStatus(status).phrase}.", status=status, headers=headers
     )
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Returns what the path answers to; the framework names the methods of one route of several."""
+    return [
+        method
+        for method in METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
