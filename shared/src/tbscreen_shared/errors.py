@@ -21,6 +21,9 @@ class ErrorCode(StrEnum):
     INVALID_REQUEST = "invalid_request"
     NOT_A_CHEST_RADIOGRAPH = "not_a_chest_radiograph"
     UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    CROSS_SITE_REQUEST = "cross_site_request"
+    MISDIRECTED_REQUEST = "misdirected_request"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     JOB_NOT_FOUND = "job_not_found"
@@ -45,6 +48,9 @@ HTTP_STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.INVALID_REQUEST: 422,
     ErrorCode.NOT_A_CHEST_RADIOGRAPH: 422,
     ErrorCode.UNAUTHORIZED: 401,
+    ErrorCode.FORBIDDEN: 403,
+    ErrorCode.CROSS_SITE_REQUEST: 403,
+    ErrorCode.MISDIRECTED_REQUEST: 421,
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.JOB_NOT_FOUND: 404,

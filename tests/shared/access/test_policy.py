@@ -1,0 +1,72 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tbscreen_shared.access import (
+    AuthMode,
+    NoKeyError,
+    Scope,
+    is_loopback,
+    issue_key,
+    keys_are_needed,
+)
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+VALID = issue_key("PACS", [Scope.SUBMIT], now=NOW)[0]
+REVOKED = VALID.model_copy(update={"revoked_at": NOW})
+EXPIRED = VALID.model_copy(update={"expires_at": NOW - timedelta(days=1)})
+
+
+@pytest.mark.parametrize(
+    ("mode", "reachable_at", "keys", "needed"),
+    [
+        ("auto", "127.0.0.1", [], False),
+        ("auto", "127.0.0.1", [VALID], True),
+        ("auto", "0.0.0.0", [EXPIRED, VALID], True),
+        ("on", "127.0.0.1", [VALID], True),
+        ("off", "0.0.0.0", [], False),
+        ("off", "0.0.0.0", [VALID], False),
+    ],
+)
+def test_keys_are_needed_unless_only_this_machine_gets_in_and_none_were_made(
+    mode: str, reachable_at: str, keys: list, needed: bool
+) -> None:
+    asked = keys_are_needed(AuthMode(mode), reachable_at=reachable_at, keys=keys, now=NOW)
+    assert asked is needed
+
+
+@pytest.mark.parametrize(
+    ("mode", "reachable_at", "keys", "why"),
+    [
+        ("auto", "0.0.0.0", [], "other machines can reach 0.0.0.0"),
+        ("auto", "::", [REVOKED, EXPIRED], "other machines can reach ::"),
+        ("auto", "127.0.0.1", [EXPIRED], "expired"),
+        ("on", "127.0.0.1", [], "TBSCREEN_AUTH=on"),
+    ],
+)
+def test_needed_and_none_valid_says_how_to_make_one(
+    mode: str, reachable_at: str, keys: list, why: str
+) -> None:
+    with pytest.raises(NoKeyError, match=why) as caught:
+        keys_are_needed(AuthMode(mode), reachable_at=reachable_at, keys=keys, now=NOW)
+    assert "tbscreen keys create --name NAME --scope submit --scope read" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("localhost", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.0.2.1", False),
+        ("", False),
+        ("no host", False),
+        ("x" * 300, False),
+    ],
+)
+def test_loopback_is_told_from_what_others_reach(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
