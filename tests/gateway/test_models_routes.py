@@ -158,7 +158,7 @@ async def test_nothing_but_the_reports_own_documents_is_served(
     (report / "outside.txt").symlink_to(tmp_path / "secret.txt")
     (report / "program.js").write_text("alert(1)")
     (report / "folder.html").mkdir()
-    answer = await client.get(f"http://gateway/v1/models/{VERSION}/report/{path}")
+    answer = await client.get(f"http://localhost/v1/models/{VERSION}/report/{path}")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
 

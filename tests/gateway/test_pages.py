@@ -9,7 +9,7 @@ from tbscreen_shared.contracts import Warning
 from tbscreen_shared.errors import ErrorCode
 
 # What only a client may see of its own requests, or only a program.
-_NOT_SHOWN = {"unauthorized", "not_found", "method_not_allowed", "model_not_found"} | {
+_NOT_SHOWN = {"misdirected_request", "not_found", "method_not_allowed", "model_not_found"} | {
     "heatmap_not_available",
     "idempotency_conflict",
 }

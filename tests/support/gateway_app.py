@@ -28,5 +28,5 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[httpx.Asyn
             await app(scope, receive, send)
 
         transport = httpx.ASGITransport(serve)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client

@@ -9,6 +9,7 @@ from tbscreen_gateway.app import create_app
 from tbscreen_gateway.connections import DeadlineProtocol
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.waiting import FinishedJobs
+from tbscreen_shared.access import KeyFileError, NoKeyError
 from tbscreen_shared.logging import configure_logging
 from tbscreen_shared.settings import load_settings
 
@@ -27,10 +28,14 @@ class GatewayServer(uvicorn.Server):
 
 
 def main() -> int:
-    """Returns the process's exit status; settings that are missing or wrong end it with 2."""
+    """Returns the process's exit status; 2 where settings are wrong, or a key is wanting."""
     settings = load_settings(GatewaySettings, program="tbscreen_gateway")
     configure_logging("gateway", log_format=settings.log_format, level=settings.log_level)
-    app = create_app(settings)
+    try:
+        app = create_app(settings)
+    except (NoKeyError, KeyFileError) as error:
+        sys.stderr.write(f"tbscreen_gateway: {error}\n")
+        return 2
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -38,7 +43,8 @@ def main() -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         http=DeadlineProtocol,
         ws="none",
         timeout_graceful_shutdown=settings.shutdown_grace_s,

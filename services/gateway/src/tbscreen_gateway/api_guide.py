@@ -53,6 +53,7 @@ class Operation:
     path: str
     summary: str
     description: str
+    access: str
     parameters: list[Parameter]
     answers: list[Answer]
 
@@ -88,6 +89,7 @@ def describe_api(document: dict[str, Any]) -> ApiGuide:
                     path=path,
                     summary=operation["summary"],
                     description=operation.get("description", ""),
+                    access=_access(operation),
                     parameters=list(_parameters(operation)),
                     answers=sorted(_answers(operation), key=lambda answer: answer.status),
                 )
@@ -97,6 +99,17 @@ def describe_api(document: dict[str, Any]) -> ApiGuide:
         for code in ErrorCode
     ]
     return ApiGuide(document["info"]["description"], sections, codes)
+
+
+def _access(operation: dict[str, Any]) -> str:
+    """Returns what the operation asks of its caller, in words; nothing where it asks nothing."""
+    ways: list[dict[str, list[str]]] = operation.get("security", [])
+    if not ways:
+        return ""
+    scope = ", ".join(ways[-1]["Session"]) if "Session" in ways[-1] else ""
+    if {} in ways:
+        return f"Says more to a key or a session with the scope {scope}."
+    return f"Takes a key or a session with the scope {scope}." if scope else "Takes a key."
 
 
 def _parameters(operation: dict[str, Any]) -> Iterator[Parameter]:

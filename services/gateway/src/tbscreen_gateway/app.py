@@ -6,17 +6,21 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from tbscreen_gateway.access.browsers import BrowserGuard, allowed_hosts
+from tbscreen_gateway.access.opening import open_access
 from tbscreen_gateway.health import VERSION
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.observation import RequestObserver
 from tbscreen_gateway.problems import install_problem_handlers
-from tbscreen_gateway.routes import health, jobs, models, pages, predict
+from tbscreen_gateway.routes import health, jobs, models, pages, predict, session
 from tbscreen_gateway.services import LifespanState, running_services
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.waiting import FinishedJobs
 
 _DESCRIPTION: Final = """Reads chest radiographs for signs of tuberculosis: submit one, get a job, \
 look it up.
+
+Requests carry an API key, Authorization: Bearer tbs_…, unless the operator lets everybody in.
 
 Errors are application/problem+json (RFC 9457) with a stable code. Research tool, not a medical \
 device."""
@@ -27,13 +31,18 @@ def create_app(settings: GatewaySettings) -> FastAPI:
 
     `app.state.finished` is the application's `FinishedJobs`; whoever stops the server releases it
     first, so that held requests are answered instead of cut.
+
+    Raises:
+        NoKeyError: requests need an API key, and none is valid.
+        KeyFileError: the file of API keys can not be read.
     """
+    access = open_access(settings)
     metrics = Metrics()
     finished = FinishedJobs(settings.redis_url.get_secret_value())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
-        async with running_services(settings, metrics, finished) as services:
+        async with running_services(settings, metrics, finished, access) as services:
             yield {"services": services}
 
     app = FastAPI(
@@ -46,9 +55,10 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.finished = finished
+    app.add_middleware(BrowserGuard, hosts=allowed_hosts(settings))
     app.add_middleware(RequestObserver, metrics=metrics)
     install_problem_handlers(app)
-    for module in (jobs, predict, models, health, pages):
+    for module in (jobs, predict, models, session, health, pages):
         app.include_router(module.router)
     app.mount("/static", pages.Assets(directory=pages.STATIC_DIR), name="static")
     return app

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tbscreen_gateway.access.opening import Access
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.bundle import Bundle, ModelStore
 from tbscreen_shared.contracts import ModelRef, WorkerBeat
@@ -54,15 +55,30 @@ class ActiveModelHealth(BaseModel):
     note: str | None = Field(default=None, description="what its users should know of it")
 
 
-class HealthReport(BaseModel):
-    """For people. `problems` says in plain words what is wrong."""
+class AccessHealth(BaseModel):
+    """Whether requests need an API key, and whether the keys that decide are those in the file."""
+
+    ok: bool
+    keys_needed: bool
+    detail: str | None = Field(default=None, description="why the file's keys do not decide")
+    note: str | None = Field(default=None, description="what its operator should know of it")
+
+
+class HealthSummary(BaseModel):
+    """For everybody, also without a key."""
 
     status: Status
     application: str
+
+
+class HealthReport(HealthSummary):
+    """For people. `problems` says in plain words what is wrong."""
+
     version: str
     redis: RedisHealth
     storage: StorageHealth
     model: ActiveModelHealth
+    access: AccessHealth
     workers: list[WorkerBeat]
     queue_length: int | None
     problems: list[str]
@@ -75,6 +91,7 @@ class Readiness(BaseModel):
     redis: bool
     storage: bool
     model: bool
+    workers: int = Field(description="how many have a model; accepted radiographs wait for them")
 
 
 class Load(BaseModel):
@@ -89,19 +106,26 @@ class HealthProbe:
     """Synchronous; a check takes milliseconds, or the Redis client's timeout when Redis hangs."""
 
     def __init__(
-        self, redis: "Redis", workers: WorkerRegistry, blobs: BlobStore, models: ModelStore
+        self,
+        redis: "Redis",
+        workers: WorkerRegistry,
+        blobs: BlobStore,
+        models: ModelStore,
+        access: Access,
     ) -> None:
         self._redis = redis
         self._workers = workers
         self._blobs = blobs
         self._models = models
+        self._access = access
 
     def report(self) -> HealthReport:
         """Looks at everything."""
         redis, workers, queue_length = self._check_redis()
         storage = self._check_storage()
         model, bundle = self._check_model()
-        problems = [detail for detail in (storage.detail, model.detail) if detail]
+        access = self._check_access()
+        problems = [part.detail for part in (storage, model, access) if part.detail]
         if not redis.ok:
             problems.insert(0, "The job store (Redis) can not be reached.")
         elif not workers:
@@ -114,6 +138,7 @@ class HealthProbe:
             redis=redis,
             storage=storage,
             model=model,
+            access=access,
             workers=workers,
             queue_length=queue_length,
             problems=problems,
@@ -127,11 +152,16 @@ class HealthProbe:
         """
         try:
             redis = bool(self._redis.ping())
+            workers = sum(worker.model is not None for worker in self._workers.alive())
         except RedisError:
-            redis = False
+            redis, workers = False, 0
         storage, model = self._check_storage().ok, self._check_model()[0].ok
         return Readiness(
-            ready=redis and storage and model, redis=redis, storage=storage, model=model
+            ready=redis and storage and model,
+            redis=redis,
+            storage=storage,
+            model=model,
+            workers=workers,
         )
 
     def load(self) -> Load:
@@ -159,6 +189,15 @@ class HealthProbe:
         except BlobError as error:
             return StorageHealth(ok=False, detail=f"Uploads can not be stored: {error.detail}.")
         return StorageHealth(ok=True)
+
+    def _check_access(self) -> AccessHealth:
+        problem = self._access.keys.check()
+        return AccessHealth(
+            ok=problem is None,
+            keys_needed=self._access.keys_are_needed,
+            detail=f"The API keys read before still hold: {problem}." if problem else None,
+            note=self._access.note,
+        )
 
     def _check_model(self) -> tuple[ActiveModelHealth, Bundle | None]:
         """The manifest and the model's size; the workers check the bytes before they use them."""

@@ -21,6 +21,16 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Probes come every few seconds and say nothing while all is well.
 _QUIET_ROUTES: Final = frozenset({"/livez", "/readyz", "/metrics", "/static"})
 
+# What the page may do beside showing itself: full screen, for a radiograph.
+_PERMISSIONS: Final = ", ".join(
+    f"{feature}=()"
+    for feature in (
+        *("accelerometer", "autoplay", "bluetooth", "camera", "display-capture", "geolocation"),
+        *("gyroscope", "hid", "idle-detection", "local-fonts", "magnetometer", "microphone"),
+        *("midi", "payment", "publickey-credentials-get", "screen-wake-lock", "serial", "usb"),
+    )
+)
+
 _SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -28,7 +38,11 @@ _SECURITY_HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Permissions-Policy": _PERMISSIONS,
 }
+
+# Where the answer comes by https. This host alone: others of its domain may have none.
+_HTTPS_ONLY: Final = {"Strict-Transport-Security": "max-age=31536000"}
 
 CLIENT_CLOSED_REQUEST: Final = 499
 """nginx's status for a client that left before its answer; only logs and metrics see it."""
@@ -50,6 +64,8 @@ class RequestObserver:
         scope["request_id"] = request_id
         started = time.perf_counter()
         status = CLIENT_CLOSED_REQUEST
+        is_https = scope.get("scheme") == "https"
+        security_headers = _SECURITY_HEADERS | _HTTPS_ONLY if is_https else _SECURITY_HEADERS
 
         async def send_observed(message: Message) -> None:
             nonlocal status
@@ -57,7 +73,7 @@ class RequestObserver:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                for name, value in _SECURITY_HEADERS.items():
+                for name, value in security_headers.items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -89,6 +105,8 @@ class RequestObserver:
         # Set where it was accepted as one: a path parameter may hold anything.
         if "job_id" in scope:
             fields["job_id"] = scope["job_id"]
+        if scope.get("key_id"):
+            fields["key_id"] = scope["key_id"]
         if "problem_code" in scope:
             fields["code"] = scope["problem_code"]
         logger.log(level, "request", extra=fields)

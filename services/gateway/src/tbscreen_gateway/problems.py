@@ -32,7 +32,10 @@ TITLES: Final[dict[ErrorCode, str]] = {
     ErrorCode.EMPTY_UPLOAD: "The file is empty",
     ErrorCode.INVALID_REQUEST: "The request is not valid",
     ErrorCode.NOT_A_CHEST_RADIOGRAPH: "Not a frontal chest radiograph",
-    ErrorCode.UNAUTHORIZED: "Not authorized",
+    ErrorCode.UNAUTHORIZED: "A valid API key is needed",
+    ErrorCode.FORBIDDEN: "The API key may not do this",
+    ErrorCode.CROSS_SITE_REQUEST: "A page of another site sent the request",
+    ErrorCode.MISDIRECTED_REQUEST: "The request was meant for another host",
     ErrorCode.NOT_FOUND: "Nothing is here",
     ErrorCode.METHOD_NOT_ALLOWED: "The method is not allowed here",
     ErrorCode.JOB_NOT_FOUND: "There is no such job",
@@ -100,6 +103,11 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RedisError, _on_redis_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+def refusal_response(scope: Scope, refusal: Refusal) -> Response:
+    """The answer to what is refused before any route is reached."""
+    return _respond(scope, refusal.code, refusal.detail, headers=refusal.headers)
 
 
 def unexpected_problem(scope: Scope) -> Response:

@@ -6,6 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypedDict
 
+from tbscreen_gateway.access.gatekeeper import Gatekeeper
+from tbscreen_gateway.access.opening import Access
+from tbscreen_gateway.access.sessions import SessionStore
 from tbscreen_gateway.admission import Admission
 from tbscreen_gateway.health import HealthProbe
 from tbscreen_gateway.intake import Intake
@@ -40,6 +43,7 @@ class Services:
     waiter: JobWaiter
     health: HealthProbe
     metrics: Metrics
+    gatekeeper: Gatekeeper
 
 
 class LifespanState(TypedDict):
@@ -50,7 +54,7 @@ class LifespanState(TypedDict):
 
 @asynccontextmanager
 async def running_services(
-    settings: GatewaySettings, metrics: Metrics, finished: FinishedJobs
+    settings: GatewaySettings, metrics: Metrics, finished: FinishedJobs, access: Access
 ) -> AsyncIterator[Services]:
     """Makes the gateway's parts, keeps their background work going, and ends them."""
     redis_url = settings.redis_url.get_secret_value()
@@ -87,8 +91,11 @@ async def running_services(
                 upload_rates=RateLimiter(redis, uploads_quota),
                 intake=intake,
                 waiter=JobWaiter(jobs, finished),
-                health=HealthProbe(probe_redis, WorkerRegistry(probe_redis), blobs, models),
+                health=HealthProbe(probe_redis, WorkerRegistry(probe_redis), blobs, models, access),
                 metrics=metrics,
+                gatekeeper=Gatekeeper(
+                    access.keys, SessionStore(redis), keys_are_needed=access.keys_are_needed
+                ),
             )
     finally:
         for task in background:

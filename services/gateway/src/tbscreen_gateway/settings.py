@@ -1,8 +1,17 @@
 """The gateway's settings."""
 
-from pydantic import Field
+import ipaddress
+from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from tbscreen_shared.access import AuthMode
 from tbscreen_shared.settings import SharedSettings
+
+# Separated by commas in the environment.
+_Listed = Annotated[tuple[str, ...], NoDecode]
 
 
 class GatewaySettings(SharedSettings):
@@ -10,6 +19,20 @@ class GatewaySettings(SharedSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="0 takes a free one")
+    published_on: str | None = Field(
+        default=None,
+        description="address on which a container's port is published; None: `host` is reached",
+    )
+    auth: AuthMode = Field(default=AuthMode.AUTO, description="whether requests need an API key")
+    api_keys_file: Path | None = Field(
+        default=None, description="keys, made with `tbscreen keys`; read again when it changes"
+    )
+    allowed_hosts: _Listed = Field(
+        default=(), description="names by which browsers may ask for the gateway, beside its own"
+    )
+    trusted_proxies: _Listed = Field(
+        default=(), description="addresses or networks whose X-Forwarded-* headers are believed"
+    )
     max_upload_bytes: int = Field(
         default=64 * 1024 * 1024, gt=0, description="size of the largest radiograph taken"
     )
@@ -38,3 +61,25 @@ class GatewaySettings(SharedSettings):
     shutdown_grace_s: int = Field(
         default=10, ge=0, description="how long requests in hand may take once the end is asked for"
     )
+
+    @property
+    def reachable_at(self) -> str:
+        """The address under which others reach the gateway, if they do."""
+        return self.published_on or self.host
+
+    @field_validator("allowed_hosts", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(item.strip() for item in value.split(",") if item.strip())
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for item in value:
+            try:
+                ipaddress.ip_network(item)
+            except ValueError:
+                raise ValueError("must be addresses or networks, e.g. 10.0.0.0/8") from None
+        return value

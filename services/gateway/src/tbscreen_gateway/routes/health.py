@@ -1,22 +1,48 @@
 """Health: for people, for orchestrators, for Prometheus."""
 
 import math
+from typing import Final
 
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
+from tbscreen_gateway.access.dependencies import (
+    ACCESS_ANSWERS,
+    MAY_READ,
+    OPEN_ANSWERS,
+    OPTIONAL_READ,
+    VisitorDep,
+)
 from tbscreen_gateway.dependencies import ServicesDep
-from tbscreen_gateway.health import HealthReport, Readiness
+from tbscreen_gateway.examples import problem_answers
+from tbscreen_gateway.health import HealthReport, HealthSummary, Readiness
 from tbscreen_gateway.metrics import METRICS_MEDIA_TYPE
+from tbscreen_shared.access import Scope
+from tbscreen_shared.errors import ErrorCode
 
 router = APIRouter(tags=["Health"])
 
+_WRONG_KEY: Final = problem_answers(ErrorCode.UNAUTHORIZED)
 
-@router.get("/health", summary="See how the system is")
-def report_health(services: ServicesDep, response: Response) -> HealthReport:
-    """For people: 200 even when degraded; its problems say in words what is wrong."""
+
+@router.get(
+    "/health",
+    summary="See how the system is",
+    responses={**_WRONG_KEY, **OPEN_ANSWERS},
+    openapi_extra=OPTIONAL_READ,
+)
+def report_health(
+    visitor: VisitorDep, services: ServicesDep, response: Response
+) -> HealthReport | HealthSummary:
+    """For people: 200 even when degraded; its problems say in words what is wrong.
+
+    Without a key that may read it answers with the status alone.
+    """
     response.headers["Cache-Control"] = "no-store"
-    return services.health.report()
+    report = services.health.report()
+    if visitor is not None and Scope.READ in visitor.scopes:
+        return report
+    return HealthSummary(status=report.status, application=report.application)
 
 
 @router.get("/livez", summary="Is the process alive?", response_class=Response)
@@ -38,7 +64,7 @@ async def is_alive() -> Response:
 def is_ready(services: ServicesDep) -> Response:
     """For orchestrators: 200 when Redis answers, uploads can be stored and a model is active.
 
-    Workers do not count: accepted jobs are durable and wait for them.
+    Workers are told and do not count: accepted jobs are durable and wait for them.
     """
     readiness = services.health.readiness()
     return JSONResponse(
@@ -48,7 +74,13 @@ def is_ready(services: ServicesDep) -> Response:
     )
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    dependencies=[MAY_READ],
+    responses=ACCESS_ANSWERS,
+)
 def show_metrics(services: ServicesDep) -> Response:
     """Counts, durations by route, and the queue's and workers' state at this moment."""
     load, metrics = services.health.load(), services.metrics

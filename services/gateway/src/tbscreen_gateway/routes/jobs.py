@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_READ, MAY_SUBMIT
 from tbscreen_gateway.answers import accepted_response, etag_matches, job_response, make_etag
 from tbscreen_gateway.dependencies import (
     IdempotencyKey,
@@ -37,7 +38,7 @@ from tbscreen_shared.contracts import Job, JobStatus
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.jobs import CancelOutcome
 
-router = APIRouter(prefix="/v1/jobs", tags=["Jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["Jobs"], responses=ACCESS_ANSWERS)
 
 UPLOAD_ERRORS: Final = (
     ErrorCode.UNSUPPORTED_MEDIA_TYPE,
@@ -63,6 +64,7 @@ IfNoneMatch = Annotated[
 
 @router.post(
     "",
+    dependencies=[MAY_SUBMIT],
     status_code=202,
     summary="Submit a radiograph",
     openapi_extra=UPLOAD_BODY,
@@ -86,6 +88,7 @@ async def submit(
 
 @router.get(
     "/{job_id}",
+    dependencies=[MAY_READ],
     summary="Look a job up",
     responses={
         200: job_answer(
@@ -117,6 +120,7 @@ async def look_up(
 
 @router.get(
     "/{job_id}/heatmap.png",
+    dependencies=[MAY_READ],
     summary="See what the model looked at",
     response_class=Response,
     responses={
@@ -163,6 +167,7 @@ async def draw_heatmap(
 
 @router.delete(
     "/{job_id}",
+    dependencies=[MAY_SUBMIT],
     summary="Cancel or erase a job",
     responses={
         200: job_answer("It was not finished and is canceled.", canceled=CANCELED_JOB),

@@ -8,13 +8,16 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import FileResponse, Response
 
+from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_READ
 from tbscreen_gateway.dependencies import ServicesDep
 from tbscreen_gateway.examples import problem_answers
 from tbscreen_gateway.problems import Refusal
 from tbscreen_shared.bundle import Bundle, Manifest, ModelStore, SiteCalibration
 from tbscreen_shared.errors import BundleError, ErrorCode
 
-router = APIRouter(prefix="/v1/models", tags=["Models"])
+router = APIRouter(
+    prefix="/v1/models", tags=["Models"], dependencies=[MAY_READ], responses=ACCESS_ANSWERS
+)
 
 _REPORT: Final = "index.html"
 _MEDIA_TYPES: Final = {".md": "text/markdown; charset=utf-8"}

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
+from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_SUBMIT
 from tbscreen_gateway.answers import accepted_response, job_path
 from tbscreen_gateway.dependencies import IdempotencyKey, ServicesDep, Wait
 from tbscreen_gateway.examples import QUEUED_JOB, UPLOAD_BODY, job_answer, problem_answers
@@ -14,7 +15,7 @@ from tbscreen_gateway.routes.jobs import UPLOAD_ERRORS, follow, replay_headers, 
 from tbscreen_shared.contracts import Probability, Warning
 from tbscreen_shared.errors import ErrorCode
 
-router = APIRouter(tags=["Prediction"])
+router = APIRouter(tags=["Prediction"], dependencies=[MAY_SUBMIT], responses=ACCESS_ANSWERS)
 
 _JOB_ERRORS: Final = (
     ErrorCode.IMAGE_TOO_LARGE,

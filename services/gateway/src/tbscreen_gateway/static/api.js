@@ -12,9 +12,13 @@ export class Problem extends Error {
   }
 }
 
+// Dispatches `signedout` when an answer says that nobody is signed in, any more or yet.
+export const session = new EventTarget();
+
 function toProblem(status, text, retryAfter) {
   try {
     const problem = JSON.parse(text);
+    if (problem.code === "unauthorized") session.dispatchEvent(new Event("signedout"));
     return new Problem(problem.code ?? "internal_error", problem.detail, Number(retryAfter) || 0);
   } catch {
     return new Problem(status >= 500 ? "internal_error" : "invalid_request", `HTTP ${status}`);
@@ -59,6 +63,8 @@ async function call(path, options = {}) {
 
 export const lookUp = (id, waitS, signal) => call(`/v1/jobs/${id}?wait=${waitS}`, { signal });
 export const erase = (id) => call(`/v1/jobs/${id}`, { method: "DELETE" });
+export const signIn = (key) => call("/v1/session", { method: "POST", headers: { Authorization: `Bearer ${key}` } });
+export const signOut = () => call("/v1/session", { method: "DELETE" });
 export const getHealth = () => call("/health");
 export const heatmapUrl = (id) => `/v1/jobs/${id}/heatmap.png`;
 export const jobUrl = (id) => `/v1/jobs/${id}`;

@@ -11,9 +11,11 @@ const problems = document.getElementById("banner-problems");
 let shown = "";
 
 function describe(health) {
+  const state = health.status === "ok" ? "Ready" : "Degraded";
+  if (!health.workers) return state; // all that is told before somebody signs in
   const workers = health.workers.length === 1 ? "1 worker" : `${health.workers.length} workers`;
   const model = health.model.version ? `model ${health.model.version}` : "no model";
-  return `${health.status === "ok" ? "Ready" : "Degraded"} · ${workers} · ${model}`;
+  return `${state} · ${workers} · ${model}`;
 }
 
 function show(state, line, list) {
@@ -30,11 +32,11 @@ function show(state, line, list) {
   banner.hidden = list.length === 0;
 }
 
-async function look() {
+export async function look() {
   if (document.hidden) return;
   try {
     const health = await getHealth();
-    show(health.status, describe(health), health.problems);
+    show(health.status, describe(health), health.problems ?? []);
   } catch {
     show("degraded", "Not reachable", ["The server can not be reached. Radiographs already sent are not lost."]);
   }

@@ -2,6 +2,7 @@
 
 import { watchHealth } from "./health.js";
 import { Screening } from "./screening.js";
+import { watchSession } from "./session.js";
 
 const intake = document.getElementById("intake");
 const input = document.getElementById("files");
@@ -10,6 +11,7 @@ const worklist = document.getElementById("worklist");
 const cards = document.getElementById("cards");
 const tally = document.getElementById("tally");
 const announcer = document.getElementById("announcer");
+const signInForm = document.getElementById("sign-in");
 let screenings = [];
 
 function summarise() {
@@ -47,6 +49,7 @@ function remove(screening) {
 }
 
 function add(files) {
+  if (!signInForm.hidden) return;
   for (const file of files) {
     const screening = new Screening(file, { onChange, onRemove: remove });
     screenings.push(screening);
@@ -90,4 +93,5 @@ document.getElementById("remove-all").addEventListener("click", () => {
   input.focus();
 });
 
+watchSession({ hasWork: () => screenings.length > 0 });
 watchHealth();

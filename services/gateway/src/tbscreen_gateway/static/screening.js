@@ -50,24 +50,31 @@ export class Screening {
   #file;
   #abort = new AbortController();
   #jobId = null;
+  #isRefused = false;
   #onChange;
 
   constructor(file, { onChange, onRemove }) {
     this.#file = file;
     this.#onChange = onChange;
     this.outcome = "pending";
-    this.card = new Card(file, { onRemove: () => onRemove(this), onAgain: () => this.start() });
+    this.card = new Card(file, { onRemove: () => onRemove(this), onAgain: () => this.#again() });
   }
 
   async start() {
     this.#become("pending");
     try {
-      this.#jobId = await sending.use(() => this.#send());
+      this.#jobId ??= await sending.use(() => this.#send());
       this.#finish(await this.#follow());
     } catch (error) {
       if (error.name === "AbortError") return;
       this.#fail(error instanceof Problem ? error : new Problem("internal_error", String(error)));
     }
+  }
+
+  #again() {
+    // Who signs in anew goes on with the job there is; every other failure takes a new one.
+    if (!this.#isRefused) this.#jobId = null;
+    this.start();
   }
 
   async remove() {
@@ -129,6 +136,7 @@ export class Screening {
   }
 
   #fail(problem) {
+    this.#isRefused = problem.code === "unauthorized";
     this.card.showFailure(problem);
     this.#become("failed");
   }

@@ -1,0 +1,159 @@
+"""Tells from a request who sends it, by its key or by its session."""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from redis.exceptions import RedisError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from tbscreen_gateway.access.caller import UNCHECKED, Caller
+from tbscreen_gateway.access.key_ring import KeyRing
+from tbscreen_gateway.access.sessions import Session, SessionStore
+from tbscreen_gateway.problems import Refusal
+from tbscreen_shared.access import ApiKey, KeyState, Scope
+from tbscreen_shared.errors import ErrorCode
+
+logger = logging.getLogger(__name__)
+
+COOKIE: Final = "tbscreen_session"
+SECURE_COOKIE: Final = f"__Host-{COOKIE}"
+"""Its name under https: browsers then take it from this very host and over https alone."""
+
+_WORTHLESS: Final[dict[KeyState | None, str]] = {
+    KeyState.EXPIRED: "The API key has expired.",
+    KeyState.REVOKED: "The API key was revoked.",
+}
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """A new session, and the token that finds it again."""
+
+    caller: Caller
+    session: Session
+    token: str
+
+
+class Gatekeeper:
+    """Knows who sends a request.
+
+    Args:
+        keys: the keys that open.
+        sessions: where signed-in browsers are kept.
+        keys_are_needed: whether requests need one; if not, everybody may everything.
+    """
+
+    def __init__(self, keys: KeyRing, sessions: SessionStore, *, keys_are_needed: bool) -> None:
+        self._keys = keys
+        self._sessions = sessions
+        self.keys_are_needed = keys_are_needed
+
+    async def find(self, request: Request) -> Caller | None:
+        """Returns who sends the request; None for nobody known.
+
+        A key comes before a session. A session whose key is no longer valid is none.
+
+        Raises:
+            Refusal: `unauthorized`, where it comes with a key that is not valid.
+            RedisError: it comes with a session, and the sessions can not be reached.
+        """
+        if not self.keys_are_needed:
+            return UNCHECKED
+        token = _bearer_token(request)
+        if token is not None:
+            return _note(request, Caller.with_key(self._check_key(request, token)))
+        cookie = request.cookies.get(cookie_name(request))
+        session = await run_in_threadpool(self._sessions.find, cookie) if cookie else None
+        key = self._keys.find_valid(session.key_id) if session is not None else None
+        return _note(request, Caller.with_key(key)) if key is not None else None
+
+    async def look(self, request: Request) -> Caller | None:
+        """Like `find`, for answers that must not fail for want of Redis."""
+        try:
+            return await self.find(request)
+        except RedisError:
+            return None
+
+    async def authorise(self, request: Request, scopes: frozenset[Scope]) -> Caller:
+        """Returns who sends the request, if they may do what takes `scopes`.
+
+        Raises:
+            Refusal: `unauthorized` or `forbidden`.
+            RedisError: see `find`.
+        """
+        caller = await self.find(request)
+        if caller is None:
+            raise _unauthorised("Send an API key: Authorization: Bearer tbs_…", given=False)
+        missing = " ".join(sorted(scopes - caller.scopes))
+        if missing:
+            raise Refusal(
+                ErrorCode.FORBIDDEN,
+                f"The API key lacks the scope {missing}.",
+                headers={
+                    "WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{missing}"'
+                },
+            )
+        return caller
+
+    async def sign_in(self, request: Request) -> SignedIn:
+        """Starts a session with the key that the request comes with.
+
+        Raises:
+            Refusal: `unauthorized`: with none, or with one that is not valid; a session is none,
+                or it would never end.
+            RedisError: the sessions can not be reached.
+        """
+        token = _bearer_token(request)
+        if token is None:
+            raise _unauthorised("Send the API key to sign in with.", given=False)
+        key = self._check_key(request, token)
+        session_token, session = await run_in_threadpool(self._sessions.open, key)
+        return SignedIn(_note(request, Caller.with_key(key)), session, session_token)
+
+    async def sign_out(self, request: Request) -> None:
+        """Ends the session that the request comes with, if it comes with one.
+
+        Raises:
+            RedisError: the sessions can not be reached; it goes on.
+        """
+        cookie = request.cookies.get(cookie_name(request))
+        if cookie:
+            await run_in_threadpool(self._sessions.close, cookie)
+
+    def _check_key(self, request: Request, token: str) -> ApiKey:
+        """Returns the valid key that the token is of. Every wrong key is known here, and only here.
+
+        A limit on tries, for each address, belongs before and after the look at the keys.
+        """
+        key = self._keys.recognise(token)
+        state = key.state(datetime.now(UTC)) if key is not None else None
+        if key is not None and state is KeyState.VALID:
+            return key
+        client = request.client.host if request.client else None
+        logger.warning("a wrong API key", extra={"client": client, "reason": state or "unknown"})
+        raise _unauthorised(_WORTHLESS.get(state, "The API key is not valid."), given=True)
+
+
+def cookie_name(request: Request) -> str:
+    """Returns the name of the session's cookie."""
+    return SECURE_COOKIE if request.url.scheme == "https" else COOKIE
+
+
+def _note(request: Request, caller: Caller) -> Caller:
+    # For the request's line in the log.
+    request.scope["key_id"] = caller.key_id
+    return caller
+
+
+def _bearer_token(request: Request) -> str | None:
+    # Another scheme is somebody else's, such as a proxy's own Basic.
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _unauthorised(detail: str, *, given: bool) -> Refusal:
+    challenge = 'Bearer error="invalid_token"' if given else "Bearer"
+    return Refusal(ErrorCode.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge})
