@@ -11,7 +11,9 @@ from support.http_gateway import Fault, GatewayState
 from support.redis_server import free_port
 from tbscreen.cli import app
 
-runner = CliRunner(env={"TBSCREEN_URL": None, "TBSCREEN_MODELS_DIR": None})
+runner = CliRunner(
+    env={"TBSCREEN_URL": None, "TBSCREEN_MODELS_DIR": None, "TBSCREEN_API_KEY": None}
+)
 
 
 @pytest.fixture
@@ -178,7 +180,7 @@ def test_a_gateway_that_is_lost_on_the_way_writes_nothing(
     radiographs: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tbscreen.calibrate_command._RETRY_FOR_S", 0.0)
+    monkeypatch.setattr("tbscreen.gateway_options.RETRY_FOR_S", 0.0)
     gateway.faults.extend([Fault(), *[Fault(drop="before")] * 200])
     done = calibrate(gateway, radiographs, "--models-dir", models_dir, "--half-width", 0.1)
     assert done.exit_code == 3

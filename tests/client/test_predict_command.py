@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from support.http_gateway import PNG, Fault, GatewayState
 from support.redis_server import free_port
-from tbscreen import predict_command
+from tbscreen import gateway_options
 from tbscreen.cli import app
 from tbscreen.predict.formats import CSV_COLUMNS
 
-runner = CliRunner(env={"TBSCREEN_URL": None})
+runner = CliRunner(env={"TBSCREEN_URL": None, "TBSCREEN_API_KEY": None})
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ def test_help_tells_the_exit_codes() -> None:
 def test_gateway_lost_on_the_way_spares_the_rest_the_wait(
     gateway: GatewayState, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict_command, "_RETRY_FOR_S", 0.3)
+    monkeypatch.setattr(gateway_options, "RETRY_FOR_S", 0.3)
     gateway.faults.append(Fault(200, {}, b'{"status": "ok", "workers": [{"name": "w"}]}'))
     gateway.faults.extend([Fault(drop="before")] * 30)
     result = predict(gateway, folder, "--format", "json", "--jobs", 1)

@@ -29,7 +29,8 @@ class Fault:
 class GatewayState:
     """Uploads whose bytes start with `slow` are answered after `release`; with `bad`, failed.
 
-    Those with `logit=X` get that logit and its sigmoid.
+    Those with `logit=X` get that logit and its sigmoid. Where there are `tokens`, each call needs
+    one with the scope that the call takes.
     """
 
     url: str = ""
@@ -42,6 +43,7 @@ class GatewayState:
     retry_after: str = "0"
     holds_long_polls: bool = True
     workers: int = 1
+    tokens: dict[str, set[str]] = field(default_factory=dict)
     busy: int = 0
     busiest: int = 0
     manifest: dict[str, Any] = field(default_factory=dict)
@@ -114,7 +116,10 @@ def _handler(state: GatewayState) -> type[BaseHTTPRequestHandler]:
             if fault.status:
                 self._answer(fault.status, fault.body, fault.headers)
                 return
-            if method == "POST" and url.path == "/v1/jobs":
+            refusal = self._judge(method, url.path)
+            if refusal:
+                self._problem(*refusal)
+            elif method == "POST" and url.path == "/v1/jobs":
                 job = self._create(content)
                 if fault.drop == "after":
                     self.close_connection = True
@@ -126,15 +131,28 @@ def _handler(state: GatewayState) -> type[BaseHTTPRequestHandler]:
                     for n in range(state.workers)
                 ]
                 problems = [] if workers else ["No worker is running."]
-                status = "degraded" if problems else "ok"
-                body = {"status": status, "workers": workers, "problems": problems}
+                body: dict[str, Any] = {"status": "degraded" if problems else "ok"}
+                if "read" in self._scopes():
+                    body.update(workers=workers, problems=problems)
                 self._answer(200, body)
             elif url.path == "/v1/models/v1" and state.manifest:
                 self._answer(200, {"version": "v1", "active": True, "manifest": state.manifest})
             elif url.path == "/readyz":
-                self._answer(200, {})
+                self._answer(200, {"workers": state.workers})
             else:
                 self._about_job(method, url.path, parse_qs(url.query))
+
+        def _scopes(self) -> set[str]:
+            token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            return state.tokens.get(token, set()) if state.tokens else {"submit", "read"}
+
+        def _judge(self, method: str, path: str) -> tuple[int, str] | None:
+            if path == "/readyz" or (path == "/health" and "Authorization" not in self.headers):
+                return None
+            if not self._scopes():
+                return 401, "unauthorized"
+            needed = "read" if method == "GET" else "submit"
+            return None if needed in self._scopes() or path == "/health" else (403, "forbidden")
 
         def _create(self, content: bytes) -> dict[str, Any]:
             file_name = re.search(rb'filename="([^"]*)"', content)

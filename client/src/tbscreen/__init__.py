@@ -7,6 +7,7 @@ with tbscreen.Client("http://localhost:8000") as client:
 
 from tbscreen.client import Client
 from tbscreen.errors import (
+    AccessDenied,
     GatewayBusy,
     GatewayError,
     GatewayUnreachable,
@@ -19,6 +20,7 @@ from tbscreen.errors import (
 from tbscreen.models import Health, Job, JobError, Model, ModelRef, Result
 
 __all__ = [
+    "AccessDenied",
     "Client",
     "GatewayBusy",
     "GatewayError",

@@ -7,11 +7,12 @@ from typing import Final, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from tbscreen.errors import GatewayBusy, GatewayError, JobNotFound, UploadRefused
+from tbscreen.errors import AccessDenied, GatewayBusy, GatewayError, JobNotFound, UploadRefused
 
 BUSY: Final = (429, 502, 503, 504)
 """Statuses that say: the same request may succeed later. 502 and 504 are a proxy's."""
 
+_DENIED: Final = (401, 403)
 _REFUSED: Final = (409, 413, 415, 422)
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -47,6 +48,8 @@ def problem_of(response: httpx.Response) -> GatewayError:
     kind = GatewayError
     if status in BUSY:
         kind = GatewayBusy
+    elif status in _DENIED:
+        kind = AccessDenied
     elif status in _REFUSED:
         kind = UploadRefused
     elif code == "job_not_found":

@@ -25,10 +25,15 @@ from tbscreen.calibrate import (
 from tbscreen.calibrate.bundle import BundleError, Interval, active_version, read_facts
 from tbscreen.calibrate.run import Answers, Interrupted, ask_gateway
 from tbscreen.client import DEFAULT_URL, Client
-from tbscreen.errors import GatewayUnreachable, TbscreenError
+from tbscreen.errors import AccessDenied, GatewayUnreachable, TbscreenError
+from tbscreen.gateway_options import (
+    KEY_HINT,
+    ApiKeyFileOption,
+    UrlOption,
+    check_access,
+    open_client,
+)
 from tbscreen.predict_command import ExitCode
-
-_RETRY_FOR_S = 90.0
 
 
 def calibrate(
@@ -79,9 +84,8 @@ def calibrate(
         Path | None,
         typer.Option(metavar="FILE", help="Write it there, to be copied to the models volume."),
     ] = None,
-    url: Annotated[
-        str, typer.Option(envvar="TBSCREEN_URL", help="The gateway's address.")
-    ] = DEFAULT_URL,
+    url: UrlOption = DEFAULT_URL,
+    api_key_file: ApiKeyFileOption = None,
     jobs: Annotated[
         int, typer.Option(min=1, max=64, help="How many files are with the gateway at a time.")
     ] = 8,
@@ -105,17 +109,14 @@ def calibrate(
     - 1: these radiographs do not make one; nothing is written
     - 2: wrong usage
     - 3: the gateway can not be reached
+    - 4: the gateway needs an API key, or one that may do more
     - 130: interrupted
     """
     if sensitivity_low >= sensitivity:
         raise typer.BadParameter("must be below --sensitivity", param_hint="--sensitivity-low")
     targets = Targets(sensitivity, sensitivity_low, half_width)
     try:
-        client = Client(url, retry_for_s=_RETRY_FOR_S)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--url") from error
-    try:
-        with client:
+        with open_client(url, api_key_file) as client:
             labelled = read_sources(sources, positive or ()) if sources else None
             facts = _find_facts(client, models_dir, labelled)
             needs = images_needed(facts, targets)
@@ -132,6 +133,9 @@ def calibrate(
     except GatewayUnreachable as error:
         _complain(f"{error}. Start one with `tbscreen serve`, or name another with --url.")
         raise typer.Exit(ExitCode.UNREACHABLE) from error
+    except AccessDenied as error:
+        _complain(f"{error} {KEY_HINT}")
+        raise typer.Exit(ExitCode.DENIED) from error
     # ValueError: what the sources, the bundle or the figures refuse.
     except (ValueError, OSError, TbscreenError) as error:
         _complain(str(error))
@@ -145,7 +149,7 @@ def _find_facts(client: Client, models_dir: Path, labelled: Labelled | None) -> 
     if labelled is None and (active := active_version(models_dir)):
         versions.add(active)
     elif labelled is None or labelled.images:
-        workers = client.health().workers
+        workers = check_access(client).workers
         versions |= {worker.model.version for worker in workers if worker.model}
     if len(versions) != 1:
         listed = ", ".join(sorted(versions)) or "none"

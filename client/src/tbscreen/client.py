@@ -2,7 +2,9 @@
 
 import io
 import math
+import os
 import random
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -18,6 +20,7 @@ from tbscreen.errors import GatewayError, GatewayUnreachable, JobFailed, JobTime
 from tbscreen.models import Health, Job, Model, Result
 
 DEFAULT_URL: Final = "http://localhost:8000"
+API_KEY_VARIABLE: Final = "TBSCREEN_API_KEY"
 
 # A file's own name may tell who the patient is; the gateway has no need of it.
 _UPLOAD_NAME: Final = "radiograph"
@@ -35,15 +38,22 @@ class Client:
 
     Args:
         base_url: the gateway's address, http:// or https://.
+        api_key: what the gateway asks for, if it does; None takes TBSCREEN_API_KEY from the
+            environment. It goes with each call, so let it go by https beyond this machine.
         timeout_s: seconds for connecting, and for each read or write of a call.
         retry_for_s: seconds for which a call is retried; 0 tries once.
 
     Raises:
-        ValueError: `base_url` is not an http or https address.
+        ValueError: `base_url` is not an http or https address, or `api_key` can be no key.
     """
 
     def __init__(
-        self, base_url: str = DEFAULT_URL, *, timeout_s: float = 30.0, retry_for_s: float = 30.0
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 30.0,
+        retry_for_s: float = 30.0,
     ) -> None:
         try:
             url = httpx.URL(base_url)
@@ -51,11 +61,12 @@ class Client:
             raise ValueError(f"not an address of a gateway: {base_url!r}") from error
         if url.scheme not in ("http", "https") or not url.host:
             raise ValueError(f"not an http:// or https:// address: {base_url!r}")
+        headers = {"User-Agent": f"tbscreen/{version('tbscreen')}", **_authorization(api_key)}
         self._timeout_s = timeout_s
         self._retry_for_s = retry_for_s
         self._http = httpx.Client(
             base_url=url,
-            headers={"User-Agent": f"tbscreen/{version('tbscreen')}"},
+            headers=headers,
             # A proxy from the environment can not reach this machine's own loopback.
             mounts={f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")},
         )
@@ -81,7 +92,8 @@ class Client:
             OSError: the file can not be read.
             JobFailed: it is not a radiograph that can be answered; `job.error.code` says why.
             JobTimeout: no answer in time.
-            UploadRefused, GatewayBusy, GatewayError, GatewayUnreachable: see `submit`.
+            UploadRefused, AccessDenied, GatewayBusy, GatewayError, GatewayUnreachable: see
+                `submit`.
         """
         job = self.wait(self.submit(source).id, timeout_s=timeout_s)
         if job.result is None:
@@ -97,6 +109,7 @@ class Client:
         Raises:
             OSError: the file can not be read.
             UploadRefused: the gateway does not take such a file.
+            AccessDenied: the gateway needs an API key, or one that may do more.
             GatewayBusy, GatewayUnreachable: still so after `retry_for_s`.
             GatewayError: any other error.
         """
@@ -226,6 +239,16 @@ class Client:
         with _open(source) as stream:
             part = (_UPLOAD_NAME, stream, "application/octet-stream")
             return self._http.request(method, url, files={"file": part}, **request)
+
+
+def _authorization(api_key: str | None) -> dict[str, str]:
+    key = os.environ.get(API_KEY_VARIABLE, "") if api_key is None else api_key
+    if not key:
+        return {}
+    if not re.fullmatch(r"[\x21-\x7e]+", key):
+        # It is not quoted: it may be one but for a letter.
+        raise ValueError("what was given as the API key holds spaces or other than ASCII letters")
+    return {"Authorization": f"Bearer {key}"}
 
 
 def _open(source: str | Path | bytes) -> BinaryIO:

@@ -4,6 +4,7 @@ TbscreenError
 ├── GatewayUnreachable    nobody answered, for as long as the call was retried
 ├── GatewayError          the gateway's problem document: code, status, detail
 │   ├── UploadRefused     this file, as it is, will never be accepted (409, 413, 415, 422)
+│   ├── AccessDenied      the API key is missing, not valid, or may not do this (401, 403)
 │   ├── JobNotFound       the id is unknown, or its answer has expired (404)
 │   └── GatewayBusy       still too busy or not able, after the retries (429, 502, 503, 504)
 ├── JobFailed             the job ended without a result; `job.error` says why
@@ -39,6 +40,10 @@ class GatewayError(TbscreenError):
 
 class UploadRefused(GatewayError):
     """The gateway will not take this file, however often it is sent."""
+
+
+class AccessDenied(GatewayError):
+    """The gateway needs an API key, or one that may do more."""
 
 
 class JobNotFound(GatewayError):

@@ -98,13 +98,18 @@ class Health(_Answer):
 
     Attributes:
         status: "ok" or "degraded".
-        workers: those that live.
-        problems: what is wrong, in plain words.
+        workers: those that live; not told without an API key that may read.
+        problems: what is wrong, in plain words; likewise.
     """
 
     status: str
     workers: list[WorkerHealth] = []
     problems: list[str] = []
+
+    @property
+    def is_summary(self) -> bool:
+        """Whether the status is all that the gateway tells to who asked."""
+        return "workers" not in self.model_fields_set
 
 
 class Model(_Answer):

@@ -5,12 +5,19 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from tbscreen.client import DEFAULT_URL, Client
-from tbscreen.errors import GatewayError, GatewayUnreachable
+from tbscreen.errors import AccessDenied, GatewayError, GatewayUnreachable
+from tbscreen.gateway_options import (
+    KEY_HINT,
+    ApiKeyFileOption,
+    UrlOption,
+    check_access,
+    open_client,
+)
 from tbscreen.predict import (
     Batch,
     Outcome,
@@ -19,12 +26,7 @@ from tbscreen.predict import (
     find_radiographs,
     make_formatter,
 )
-from tbscreen.predict.batch import UNREACHABLE
 from tbscreen.predict.output import Output, open_output
-
-# Well beyond the ten seconds for which an upload's Idempotency-Key stays unconfirmed, and its
-# repetition is put off, when a gateway is killed while it accepts it.
-_RETRY_FOR_S: Final = 90.0
 
 
 class ExitCode(IntEnum):
@@ -34,6 +36,7 @@ class ExitCode(IntEnum):
     SOME_FAILED = 1
     USAGE = 2
     UNREACHABLE = 3
+    DENIED = 4
     INTERRUPTED = 130
 
 
@@ -46,9 +49,8 @@ def predict(
             show_default=False,
         ),
     ],
-    url: Annotated[
-        str, typer.Option(envvar="TBSCREEN_URL", help="The gateway's address.")
-    ] = DEFAULT_URL,
+    url: UrlOption = DEFAULT_URL,
+    api_key_file: ApiKeyFileOption = None,
     output_format: Annotated[
         OutputFormat,
         typer.Option("--format", help="json is JSON Lines: one object per line."),
@@ -83,17 +85,14 @@ def predict(
     - 1: some were not, or the results can not be written
     - 2: wrong usage; nothing was sent
     - 3: the gateway can not be reached, or was lost on the way
+    - 4: the gateway needs an API key, or one that may do more
     - 130: interrupted
     """
     try:
         files = find_radiographs(paths, recursive=recursive)
     except (OSError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
-    try:
-        client = Client(url, retry_for_s=_RETRY_FOR_S)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--url") from error
-    with client:
+    with open_client(url, api_key_file) as client:
         _check_gateway(client)
         try:
             if heatmaps is not None:
@@ -117,7 +116,7 @@ class Tally:
 
     counts: Counter[str] = field(default_factory=Counter)
     incomplete: bool = False
-    unreachable: bool = False
+    lost: GatewayUnreachable | AccessDenied | None = None
     interrupted: bool = False
 
     def count(self, outcome: Outcome) -> None:
@@ -125,7 +124,6 @@ class Tally:
         result = outcome.result
         self.counts[result.prediction if result else outcome.status.replace("_", " ")] += 1
         self.incomplete |= not outcome.is_complete
-        self.unreachable |= outcome.error_code == UNREACHABLE
 
     def describe(self) -> str:
         """Returns the run in one sentence."""
@@ -138,14 +136,18 @@ class Tally:
         """Returns what the command shall exit with."""
         if self.interrupted:
             return ExitCode.INTERRUPTED
-        if self.unreachable:
-            return ExitCode.UNREACHABLE
+        if self.lost is not None:
+            denied = isinstance(self.lost, AccessDenied)
+            return ExitCode.DENIED if denied else ExitCode.UNREACHABLE
         return ExitCode.SOME_FAILED if self.incomplete else ExitCode.ALL_ANSWERED
 
 
 def _check_gateway(client: Client) -> None:
     try:
-        health = client.health()
+        health = check_access(client)
+    except AccessDenied as error:
+        _complain(f"{error} {KEY_HINT}")
+        raise typer.Exit(ExitCode.DENIED) from error
     except (GatewayUnreachable, GatewayError) as error:
         _complain(f"{error}. Start one with `tbscreen serve`, or name another with --url.")
         raise typer.Exit(ExitCode.UNREACHABLE) from error
@@ -177,4 +179,7 @@ def _print_outcomes(
         tally.interrupted = True
         for outcome in batch.stop():
             tell(outcome)
+    tally.lost = batch.lost
+    if isinstance(tally.lost, AccessDenied):
+        _complain(f"{tally.lost} {KEY_HINT}")
     return tally

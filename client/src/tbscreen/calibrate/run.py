@@ -8,9 +8,9 @@ from tbscreen.calibrate.bundle import BundleFacts
 from tbscreen.calibrate.labelled import LabelledImage
 from tbscreen.calibrate.site import Scored, SiteError
 from tbscreen.client import Client
-from tbscreen.errors import GatewayUnreachable
+from tbscreen.errors import AccessDenied, GatewayUnreachable
 from tbscreen.models import Result
-from tbscreen.predict.batch import UNREACHABLE, Batch
+from tbscreen.predict.batch import Batch
 from tbscreen.predict.output import open_output
 
 
@@ -51,6 +51,7 @@ def ask_gateway(
     Raises:
         SiteError: another model answered.
         GatewayUnreachable: the gateway was lost on the way.
+        AccessDenied: it needs an API key, or one that may do more.
         Interrupted: by Ctrl-C.
     """
     answers = Answers()
@@ -61,8 +62,8 @@ def ask_gateway(
         try:
             for image, outcome in zip(images, batch, strict=True):
                 progress.advance()
-                if outcome.error_code == UNREACHABLE:
-                    raise GatewayUnreachable(outcome.error_message or UNREACHABLE)
+                if batch.lost is not None:
+                    raise batch.lost
                 if outcome.result is None:
                     answers.note_fault(image, outcome.error_code or "no answer")
                 else:
@@ -70,7 +71,7 @@ def ask_gateway(
         except KeyboardInterrupt as error:
             batch.stop()
             raise Interrupted from error
-        except (SiteError, GatewayUnreachable):
+        except (SiteError, GatewayUnreachable, AccessDenied):
             batch.stop()
             raise
     return answers

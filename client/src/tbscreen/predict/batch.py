@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from tbscreen.client import Client
-from tbscreen.errors import GatewayError, GatewayUnreachable, JobTimeout, TbscreenError
+from tbscreen.errors import (
+    AccessDenied,
+    GatewayError,
+    GatewayUnreachable,
+    JobTimeout,
+    TbscreenError,
+)
 from tbscreen.models import Job, Result
 from tbscreen.predict.files import Radiograph
 from tbscreen.predict.outcome import Outcome, OutcomeStatus
@@ -22,7 +28,8 @@ class Batch:
     """One run over many files.
 
     Iterate it for the outcomes; after an interrupt, `stop` tells what became of the rest. Once the
-    gateway is lost, files that were not yet sent are not tried.
+    gateway is lost or lets nobody in with this key, files that were not yet sent are not tried, and
+    `lost` says why.
 
     Args:
         client: a client, which `jobs` threads share.
@@ -53,7 +60,7 @@ class Batch:
         self._job_ids: dict[int, str] = {}
         self._told = 0
         self._stopped = False
-        self._lost: GatewayUnreachable | None = None
+        self.lost: GatewayUnreachable | AccessDenied | None = None
         self._crash: BaseException | None = None
 
     def __iter__(self) -> Iterator[Outcome]:
@@ -109,8 +116,8 @@ class Batch:
 
     def _screen(self, index: int) -> Outcome:
         file = self._files[index]
-        if self._lost:
-            return _failed(file, OutcomeStatus.NOT_SENT, UNREACHABLE, str(self._lost))
+        if self.lost:
+            return _failed(file, OutcomeStatus.NOT_SENT, _code_of(self.lost), str(self.lost))
         job_id: str | None = None
         try:
             job_id = self._submit(index)
@@ -118,10 +125,10 @@ class Batch:
         except OSError as error:
             reason = error.strerror or "can not be read"
             return _failed(file, OutcomeStatus.NOT_SENT, "unreadable_file", reason)
-        except GatewayUnreachable as error:
-            self._lost = error
+        except (GatewayUnreachable, AccessDenied) as error:
+            self.lost = error
             status = OutcomeStatus.PENDING if job_id else OutcomeStatus.NOT_SENT
-            return _failed(file, status, UNREACHABLE, str(error), job_id)
+            return _failed(file, status, _code_of(error), str(error), job_id)
         except JobTimeout as error:
             return _failed(file, OutcomeStatus.PENDING, "timeout", str(error), job_id)
         except GatewayError as error:
@@ -155,6 +162,10 @@ class Batch:
                 file.name, OutcomeStatus.SUCCEEDED, job_id, result, "no_heatmap", message
             )
         return Outcome(file.name, OutcomeStatus.SUCCEEDED, job_id, result, heatmap=str(target))
+
+
+def _code_of(error: GatewayUnreachable | AccessDenied) -> str:
+    return error.code if isinstance(error, AccessDenied) else UNREACHABLE
 
 
 def _failed(
