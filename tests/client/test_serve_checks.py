@@ -9,7 +9,6 @@ from tbscreen.serve import ServeError
 from tbscreen.serve.checks import (
     check_bundle,
     check_port,
-    is_loopback,
     lock_folder,
     make_private,
 )
@@ -51,14 +50,6 @@ def test_host_of_another_machine_is_refused() -> None:
 def test_host_that_is_no_name_is_refused() -> None:
     with pytest.raises(ServeError, match="no such host: no host"):
         check_port("no host", 8000)
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [("127.0.0.1", True), ("localhost", True), ("127.8.8.8", True), ("0.0.0.0", False)],
-)
-def test_loopback_is_told_from_what_others_reach(host: str, expected: bool) -> None:
-    assert is_loopback(host) is expected
 
 
 @pytest.mark.parametrize(

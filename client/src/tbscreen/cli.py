@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tbscreen.calibrate_command import calibrate
+from tbscreen.keys_command import keys
 from tbscreen.predict_command import predict
 from tbscreen.serve_command import serve
 
@@ -20,6 +21,7 @@ app = typer.Typer(
 app.command()(predict)
 app.command()(calibrate)
 app.command()(serve)
+app.add_typer(keys, name="keys")
 
 
 def _print_version(wanted: bool) -> None:

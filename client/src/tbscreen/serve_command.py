@@ -37,7 +37,9 @@ def serve(
     Everything is stored under the data folder: after a crash or a power cut, accepted radiographs
     are still answered. Where REDIS_URL is set, that Redis is used and none is started.
 
-    There is no authentication: keep the default address unless a proxy in front provides it.
+    On an address that other machines reach, it starts only once there is an API key: see `tbscreen
+    keys create --help`. TBSCREEN_AUTH=off lets everybody in. Keys are looked for in the data
+    folder's api-keys.json, or where TBSCREEN_API_KEYS_FILE says.
     """
     missing = [name for name in ("tbscreen_gateway", "tbscreen_worker") if find_spec(name) is None]
     if missing:
@@ -56,6 +58,7 @@ def serve(
         workers=workers,
         data_dir=data_dir.resolve(),
         models_dir=models_dir.resolve(),
+        keys_file=_keys_file(data_dir),
         redis_url=os.environ.get("REDIS_URL") or None,
     )
     try:
@@ -63,3 +66,8 @@ def serve(
     except ServeError as error:
         typer.echo(f"tbscreen: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+def _keys_file(data_dir: Path) -> Path:
+    named = os.environ.get("TBSCREEN_API_KEYS_FILE")
+    return (Path(named) if named else data_dir / "api-keys.json").resolve()

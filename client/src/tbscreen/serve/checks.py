@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import ipaddress
 import os
 import socket
 import time
@@ -47,12 +46,6 @@ def _why_not(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EACCES:
         return f"port {port} may not be listened on by this user: choose one above 1023"
     return f"can not listen on {host}, port {port}: {error.strerror}"
-
-
-def is_loopback(host: str) -> bool:
-    """Tells whether only this machine can reach what listens on `host`."""
-    addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
-    return all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 
 def check_bundle(models_dir: Path) -> None:

@@ -4,16 +4,25 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import httpx
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tbscreen.models import Health
 
 _POLL_S: Final = 0.1
 _TIMEOUT_S: Final = 5.0
 _USUAL_START_S: Final = 10.0
+
+
+class _Readiness(BaseModel):
+    """What is told to everybody, with a key or without."""
+
+    workers: int
+
+
+_Answer = TypeVar("_Answer", bound=BaseModel)
 
 
 def local_url(host: str, port: int) -> str:
@@ -42,10 +51,13 @@ async def wait_until_ready(host: str, port: int, tell: Callable[[str], None]) ->
         base_url=local_url(host, port), timeout=_TIMEOUT_S, trust_env=False
     ) as client:
         while True:
-            health = await _ask(client)
-            if health is not None and await _is_ready(client, health):
+            health = await _ask(client, "/health", Health)
+            readiness = await _ask(client, "/readyz", _Readiness)
+            if health is not None and readiness is not None and readiness.workers > 0:
                 return health
-            problems = health.problems if health else ["the gateway does not answer"]
+            problems = ["the gateway does not answer"]
+            if health is not None:
+                problems = health.problems or ["no worker has a model"]
             if time.monotonic() > patient_until:
                 for problem in sorted(set(problems) - told):
                     tell(f"not ready yet: {problem}")
@@ -53,17 +65,9 @@ async def wait_until_ready(host: str, port: int, tell: Callable[[str], None]) ->
             await asyncio.sleep(_POLL_S)
 
 
-async def _is_ready(client: httpx.AsyncClient, health: Health) -> bool:
-    if not any(worker.model for worker in health.workers):
-        return False
+async def _ask(client: httpx.AsyncClient, path: str, kind: type[_Answer]) -> _Answer | None:
     try:
-        return (await client.get("/readyz")).is_success
-    except httpx.TransportError:
-        return False
-
-
-async def _ask(client: httpx.AsyncClient) -> Health | None:
-    try:
-        return Health.model_validate_json((await client.get("/health")).content)
+        answer = await client.get(path)
+        return kind.model_validate_json(answer.content) if answer.is_success else None
     except (httpx.TransportError, ValidationError):
         return None

@@ -15,7 +15,6 @@ from rich.console import Console
 from tbscreen.serve.checks import (
     check_bundle,
     check_port,
-    is_loopback,
     lock_folder,
     make_private,
 )
@@ -43,6 +42,7 @@ class ServeSettings:
         workers: radiographs read at a time.
         data_dir: absolute folder for uploads and the embedded Redis.
         models_dir: absolute folder of published models.
+        keys_file: absolute path of the API keys' file, which need not be there.
         redis_url: a Redis that runs already, or None for an embedded one.
     """
 
@@ -51,6 +51,7 @@ class ServeSettings:
     workers: int
     data_dir: Path
     models_dir: Path
+    keys_file: Path
     redis_url: str | None
 
 
@@ -60,28 +61,29 @@ def run(settings: ServeSettings) -> None:
     Raises:
         ServeError: it can not start, or not go on; nothing is left running.
     """
+    # Here: what the gateway shares is installed where it is served, not with the client alone.
+    from tbscreen.serve.access import check_access
+
     started = time.monotonic()
     check_port(settings.host, settings.port)
     check_bundle(settings.models_dir)
+    check_access(settings.host, settings.keys_file, os.environ)
     lock = lock_folder(make_private(settings.data_dir), patience_s=_REMAINS_PATIENCE_S)
     redis = None
     if settings.redis_url is None:
         redis = plan_redis(make_private(settings.data_dir / "redis"))
     specs = _plan(settings, redis)
     journal = Journal(Console(stderr=True))
-    if not is_loopback(settings.host):
-        journal.say(
-            f"listening on {settings.host} without authentication: whoever reaches port "
-            f"{settings.port} can use it"
-        )
 
     async def announce() -> None:
         health = await wait_until_ready(settings.host, settings.port, journal.say)
-        models = {worker.model.version for worker in health.workers if worker.model}
+        models = sorted({worker.model.version for worker in health.workers if worker.model})
+        # Where keys are needed, none is told.
+        with_model = f"with model {', '.join(models)}, " if models else ""
         # Standard output has this one line: a script can wait for it.
         Console().print(
             f"tbscreen {version('tbscreen')} is ready at "
-            f"{local_url(settings.host, settings.port)} with model {', '.join(sorted(models))}, "
+            f"{local_url(settings.host, settings.port)} {with_model}"
             f"after {time.monotonic() - started:.1f} s. Ctrl-C stops it.",
             style="bold green",
             highlight=False,
@@ -107,6 +109,7 @@ def _plan(settings: ServeSettings, redis: EmbeddedRedis | None) -> list[ChildSpe
         "REDIS_URL": redis.url if redis else settings.redis_url or "",
         "TBSCREEN_BLOBS_DIR": str(blobs),
         "TBSCREEN_MODELS_DIR": str(settings.models_dir),
+        "TBSCREEN_API_KEYS_FILE": str(settings.keys_file),
         "TBSCREEN_HOST": settings.host,
         "TBSCREEN_PORT": str(settings.port),
         "TBSCREEN_WORKER_CONCURRENCY": str(settings.workers),
