@@ -1,4 +1,5 @@
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from support.compose import ROOT, ComposeStack, running_stack
 from support.radiographs import radiograph_files
@@ -70,3 +72,19 @@ def living_models(http: httpx.Client) -> Callable[[], list[str]]:
         return [worker["model"]["version"] for worker in workers if worker["model"]]
 
     return read
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, or Playwright's own."""
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
+            # Containers and CI run as root without a user namespace for Chromium's sandbox.
+            args=[
+                *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+                *("--disable-background-networking", "--disable-component-update"),
+            ],
+        )
+        yield launched
+        launched.close()

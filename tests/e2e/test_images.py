@@ -60,6 +60,12 @@ def test_workers_and_gateway_can_not_change_a_model(stack: ComposeStack) -> None
             assert mounts["/var/lib/tbscreen/models"] is False
 
 
+def test_the_gateway_can_not_change_who_may_use_it(stack: ComposeStack) -> None:
+    for container in stack.containers("gateway"):
+        mounts = {m["Destination"]: m["RW"] for m in stack.inspect(container)["Mounts"]}
+        assert mounts["/var/lib/tbscreen/keys"] is False
+
+
 def test_redis_keeps_what_it_was_given(stack: ComposeStack) -> None:
     for name, value in (
         ("appendonly", "yes"),

@@ -1,29 +1,11 @@
-"""The page, in Debian's Chromium or Playwright's own."""
+"""The page, in a real browser."""
 
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from support.compose import ComposeStack
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
-            # Containers and CI run as root without a user namespace for Chromium's sandbox.
-            args=[
-                *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-                *("--disable-background-networking", "--disable-component-update"),
-            ],
-        )
-        yield launched
-        launched.close()
 
 
 def test_a_dropped_radiograph_is_answered_on_the_page(

@@ -149,3 +149,12 @@ async def test_every_answer_carries_the_security_headers(client: httpx.AsyncClie
         assert headers["referrer-policy"] == "no-referrer"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert "unsafe-inline" not in headers["content-security-policy"]
+        assert "camera=()" in headers["permissions-policy"]
+        # The page shows a radiograph on the full screen.
+        assert "fullscreen" not in headers["permissions-policy"]
+        assert "strict-transport-security" not in headers
+
+
+async def test_an_answer_by_https_is_to_be_had_by_https_alone(client: httpx.AsyncClient) -> None:
+    headers = (await client.get("https://localhost/livez")).headers
+    assert headers["strict-transport-security"] == "max-age=31536000"

@@ -1,9 +1,10 @@
 """The gateway in this process, behind an httpx client that speaks ASGI to it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import httpx
+from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from tbscreen_gateway.app import create_app
@@ -18,9 +19,12 @@ def as_form(data: bytes, name: str = "file") -> dict[str, tuple[str, bytes]]:
 
 
 @asynccontextmanager
-async def running_gateway(settings: GatewaySettings) -> AsyncIterator[httpx.AsyncClient]:
+async def running_gateway(
+    settings: GatewaySettings, *, extend: Callable[[FastAPI], object] = lambda _: None
+) -> AsyncIterator[httpx.AsyncClient]:
     """Runs the lifespan, which ASGITransport does not, and hands its state to every request."""
     app = create_app(settings)
+    extend(app)
     async with app.router.lifespan_context(app) as state:
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:

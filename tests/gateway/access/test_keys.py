@@ -6,14 +6,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from support.api_keys import add_key, bearer, revoke
 from support.gateway_app import PNG, as_form, running_gateway
+from tbscreen_gateway.access.dependencies import MAY_ADMINISTER, CallerDep
 from tbscreen_gateway.app import create_app
 from tbscreen_gateway.settings import GatewaySettings
-from tbscreen_shared.access import ApiKey, Scope
+from tbscreen_shared.access import ApiKey, AuthMode, Scope
 
 A_JOB = "/v1/jobs/0199e0a4-7c1e-7d52-9a53-0f2a5e6b8c11"
 
@@ -163,6 +165,25 @@ async def test_the_keys_id_is_on_the_requests_line(
     known, unknown = caplog.records
     assert known.key_id == key[0].id  # type: ignore[attr-defined]
     assert not hasattr(unknown, "key_id")
+
+
+async def test_a_route_may_ask_who_calls(guarded: GatewaySettings, keys_file: Path) -> None:
+    def who(caller: CallerDep) -> dict[str, object]:
+        return {"key_id": caller.key_id, "scopes": sorted(caller.scopes)}
+
+    def extend(app: FastAPI) -> None:
+        app.get("/who", dependencies=[MAY_ADMINISTER])(who)
+
+    admin, token = add_key(keys_file, Scope.ADMIN)
+    _, others = add_key(keys_file, Scope.SUBMIT, Scope.READ)
+    async with running_gateway(guarded, extend=extend) as client:
+        assert (await client.get("/who", headers=bearer(others))).status_code == 403
+        answer = await client.get("/who", headers=bearer(token))
+        assert answer.json() == {"key_id": admin.id, "scopes": ["admin"]}
+    opened = guarded.model_copy(update={"auth": AuthMode.OFF})
+    async with running_gateway(opened, extend=extend) as client:
+        everything = {"key_id": None, "scopes": ["admin", "read", "submit"]}
+        assert (await client.get("/who")).json() == everything
 
 
 async def test_health_says_its_status_to_all_and_the_rest_to_who_may_read(

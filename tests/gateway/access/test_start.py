@@ -31,7 +31,8 @@ def test_within_reach_of_others_and_without_a_key_it_ends_and_says_how_to_make_o
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("tbscreen_gateway: no valid API key, and one is needed")
-    assert "tbscreen keys create --name NAME --scope submit --scope read" in done.stderr
+    assert "tbscreen keys create --name NAME --scope submit --scope read --file" in done.stderr
+    assert "TBSCREEN_API_KEYS_FILE" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,19 @@ async def test_a_container_published_on_loopback_needs_no_key(settings: GatewayS
     async with running_gateway(inside) as client:
         access = (await client.get("/health")).json()["access"]
         assert (access["keys_needed"], access["note"]) == (False, None)
+
+
+async def test_keys_that_are_made_while_none_are_needed_are_told(
+    settings: GatewaySettings, keys_file: Path
+) -> None:
+    started = settings.model_copy(update={"api_keys_file": keys_file})
+    async with running_gateway(started) as client:
+        add_key(keys_file)
+        health = (await client.get("/health")).json()
+        assert "asks for none until restarted" in health["access"]["note"]
+        keys_file.unlink()
+        health = (await client.get("/health")).json()
+        assert (health["access"]["ok"], health["access"]["detail"]) == (True, None)
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:

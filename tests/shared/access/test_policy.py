@@ -1,8 +1,10 @@
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from tbscreen_shared.access import (
+    ApiKey,
     AuthMode,
     NoKeyError,
     Scope,
@@ -17,6 +19,16 @@ REVOKED = VALID.model_copy(update={"revoked_at": NOW})
 EXPIRED = VALID.model_copy(update={"expires_at": NOW - timedelta(days=1)})
 
 
+def ask(mode: str, reachable_at: str, keys: list[ApiKey]) -> bool:
+    return keys_are_needed(
+        AuthMode(mode),
+        reachable_at=reachable_at,
+        keys=keys,
+        keys_file=Path("/etc/keys.json"),
+        now=NOW,
+    )
+
+
 @pytest.mark.parametrize(
     ("mode", "reachable_at", "keys", "needed"),
     [
@@ -29,10 +41,9 @@ EXPIRED = VALID.model_copy(update={"expires_at": NOW - timedelta(days=1)})
     ],
 )
 def test_keys_are_needed_unless_only_this_machine_gets_in_and_none_were_made(
-    mode: str, reachable_at: str, keys: list, needed: bool
+    mode: str, reachable_at: str, keys: list[ApiKey], needed: bool
 ) -> None:
-    asked = keys_are_needed(AuthMode(mode), reachable_at=reachable_at, keys=keys, now=NOW)
-    assert asked is needed
+    assert ask(mode, reachable_at, keys) is needed
 
 
 @pytest.mark.parametrize(
@@ -45,11 +56,12 @@ def test_keys_are_needed_unless_only_this_machine_gets_in_and_none_were_made(
     ],
 )
 def test_needed_and_none_valid_says_how_to_make_one(
-    mode: str, reachable_at: str, keys: list, why: str
+    mode: str, reachable_at: str, keys: list[ApiKey], why: str
 ) -> None:
     with pytest.raises(NoKeyError, match=why) as caught:
-        keys_are_needed(AuthMode(mode), reachable_at=reachable_at, keys=keys, now=NOW)
-    assert "tbscreen keys create --name NAME --scope submit --scope read" in str(caught.value)
+        ask(mode, reachable_at, keys)
+    command = "tbscreen keys create --name NAME --scope submit --scope read --file /etc/keys.json"
+    assert f"`{command}`" in str(caught.value)
 
 
 @pytest.mark.parametrize(

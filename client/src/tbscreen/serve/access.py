@@ -37,6 +37,12 @@ def check_access(host: str, keys_file: Path, environment: Mapping[str, str]) -> 
     except KeyFileError as error:
         raise ServeError(str(error)) from error
     try:
-        keys_are_needed(mode, reachable_at=reachable_at, keys=keys, now=datetime.now(UTC))
+        keys_are_needed(
+            mode,
+            reachable_at=reachable_at,
+            keys=keys,
+            keys_file=keys_file,
+            now=datetime.now(UTC),
+        )
     except NoKeyError as error:
         raise ServeError(str(error)) from error

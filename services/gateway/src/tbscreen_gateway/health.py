@@ -191,12 +191,17 @@ class HealthProbe:
         return StorageHealth(ok=True)
 
     def _check_access(self) -> AccessHealth:
-        problem = self._access.keys.check()
+        access = self._access
+        problem, note = access.keys.check(), access.note
+        if not access.keys_are_needed:
+            problem = None
+            if access.keys.keys():
+                note = "API keys were made since it started: it asks for none until restarted."
         return AccessHealth(
             ok=problem is None,
-            keys_needed=self._access.keys_are_needed,
+            keys_needed=access.keys_are_needed,
             detail=f"The API keys read before still hold: {problem}." if problem else None,
-            note=self._access.note,
+            note=note,
         )
 
     def _check_model(self) -> tuple[ActiveModelHealth, Bundle | None]:

@@ -25,7 +25,7 @@ _QUIET_ROUTES: Final = frozenset({"/livez", "/readyz", "/metrics", "/static"})
 _PERMISSIONS: Final = ", ".join(
     f"{feature}=()"
     for feature in (
-        *("accelerometer", "autoplay", "bluetooth", "camera", "display-capture", "geolocation"),
+        *("accelerometer", "autoplay", "camera", "display-capture", "geolocation"),
         *("gyroscope", "hid", "idle-detection", "local-fonts", "magnetometer", "microphone"),
         *("midi", "payment", "publickey-credentials-get", "screen-wake-lock", "serial", "usb"),
     )

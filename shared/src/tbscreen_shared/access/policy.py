@@ -5,6 +5,7 @@ import socket
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 
 from tbscreen_shared.access.api_keys import ApiKey, KeyState
 
@@ -22,7 +23,12 @@ class NoKeyError(Exception):
 
 
 def keys_are_needed(
-    mode: AuthMode, *, reachable_at: str, keys: Sequence[ApiKey], now: datetime
+    mode: AuthMode,
+    *,
+    reachable_at: str,
+    keys: Sequence[ApiKey],
+    keys_file: Path | None,
+    now: datetime,
 ) -> bool:
     """Decides whether requests need a key.
 
@@ -31,6 +37,7 @@ def keys_are_needed(
         reachable_at: the address under which the gateway can be reached from outside its process,
             or its container.
         keys: every key there is.
+        keys_file: where they are kept, for the message; None where nothing says where.
         now: an aware time.
 
     Raises:
@@ -46,10 +53,12 @@ def keys_are_needed(
         why = "those there are have expired or are revoked"
         if not is_loopback(reachable_at):
             why = f"other machines can reach {reachable_at}"
+    command = "keys create --name NAME --scope submit --scope read"
     raise NoKeyError(
-        f"no valid API key, and one is needed ({why}). Make one with `tbscreen keys create --name "
-        "NAME --scope submit --scope read` (compose: `docker compose run --rm admin keys create "
-        "…`), or set TBSCREEN_AUTH=off to let everyone in who reaches the port"
+        f"no valid API key, and one is needed ({why}). Make one with `tbscreen {command} --file "
+        f"{keys_file or 'FILE'}`{'' if keys_file else ', name the file in TBSCREEN_API_KEYS_FILE'} "
+        f"(with compose: `docker compose run --rm admin {command}`), or set TBSCREEN_AUTH=off to "
+        "let in whoever reaches the port"
     )
 
 

@@ -38,6 +38,7 @@ def open_access(settings: GatewaySettings) -> Access:
         settings.auth,
         reachable_at=settings.reachable_at,
         keys=keys.keys(),
+        keys_file=settings.api_keys_file,
         now=datetime.now(UTC),
     )
     note = None

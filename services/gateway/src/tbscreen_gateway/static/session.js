@@ -6,7 +6,6 @@ import { explainProblem } from "./texts.js";
 
 const section = document.getElementById("sign-in");
 const form = document.getElementById("sign-in-form");
-const title = document.getElementById("sign-in-title");
 const why = document.getElementById("sign-in-why");
 const key = document.getElementById("key");
 const said = document.getElementById("sign-in-problem");
@@ -23,7 +22,7 @@ function ask() {
   intake.hidden = true;
   account.hidden = true;
   why.textContent = ENDED;
-  title.focus();
+  key.focus();
 }
 
 function explain(problem) {
