@@ -8,6 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from redis import Redis
 from starlette.routing import BaseRoute
 
 from support.api_keys import add_key, bearer, revoke
@@ -219,3 +220,31 @@ async def test_without_keys_everybody_may_everything(settings: GatewaySettings) 
         }
         page = (await client.get("/")).text
         assert 'id="sign-in" aria-labelledby="sign-in-title" hidden' in page
+
+
+async def test_after_many_wrong_keys_an_address_must_wait_and_a_right_key_need_not(
+    gate: httpx.AsyncClient, keys_file: Path
+) -> None:
+    _, right = add_key(keys_file, Scope.READ)
+    wrong = bearer("tbs_aaaaaaaa_" + "b" * 43)
+    answers = [await gate.get("/v1/models", headers=wrong) for _ in range(25)]
+    assert {answer.status_code for answer in answers[:20]} == {401}
+    last = answers[-1]
+    assert (last.status_code, last.json()["code"]) == (429, "rate_limited")
+    assert 1 <= int(last.headers["Retry-After"]) <= 3
+    assert (await gate.get("/v1/models", headers=bearer(right))).status_code == 200
+
+
+async def test_a_keys_uploads_are_counted_and_written_to_the_audit_stream(
+    guarded: GatewaySettings, key: tuple[ApiKey, str], redis: Redis
+) -> None:
+    made, token = key
+    bounded = guarded.model_copy(update={"rate_limit_per_minute": 6})
+    async with running_gateway(bounded) as gate:
+        answers = [
+            await gate.post("/v1/jobs", files=as_form(PNG), headers=bearer(token)) for _ in range(2)
+        ]
+    assert [answer.status_code for answer in answers] == [202, 429]
+    assert 9 <= int(answers[1].headers["Retry-After"]) <= 10
+    ((_, entry),) = redis.xrange("tbscreen:audit")
+    assert (entry["event"], entry["key"]) == ("accepted", made.id)

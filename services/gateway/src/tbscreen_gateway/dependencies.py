@@ -72,7 +72,9 @@ def get_job_id(
 
 def requester_of(request: Request) -> Requester:
     """Who asks, for the audit log."""
-    return Requester(request_id=request.scope.get("request_id", ""))
+    return Requester(
+        key_id=request.scope.get("key_id") or "", request_id=request.scope.get("request_id", "")
+    )
 
 
 def job_not_found() -> Refusal:

@@ -29,6 +29,9 @@ _PROBE_TIMEOUT_S: Final = 1.0
 """An orchestrator's probe wants an answer, not patience."""
 
 
+_WRONG_KEYS: Final = Quota("wrong-keys", per_minute=20, burst=20)
+
+
 @dataclass(frozen=True)
 class Services:
     """What the routes work with."""
@@ -94,7 +97,10 @@ async def running_services(
                 health=HealthProbe(probe_redis, WorkerRegistry(probe_redis), blobs, models, access),
                 metrics=metrics,
                 gatekeeper=Gatekeeper(
-                    access.keys, SessionStore(redis), keys_are_needed=access.keys_are_needed
+                    access.keys,
+                    SessionStore(redis),
+                    RateLimiter(redis, _WRONG_KEYS),
+                    keys_are_needed=access.keys_are_needed,
                 ),
             )
     finally:

@@ -32,6 +32,7 @@ ACCESS_ANSWERS: Final = problem_answers(
     ErrorCode.FORBIDDEN,
     ErrorCode.CROSS_SITE_REQUEST,
     ErrorCode.MISDIRECTED_REQUEST,
+    ErrorCode.RATE_LIMITED,
     ErrorCode.BROKER_UNAVAILABLE,
 )
 """What every route may answer that takes a scope."""

@@ -1,6 +1,7 @@
 """Tells from a request who sends it, by its key or by its session."""
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -13,6 +14,7 @@ from tbscreen_gateway.access.caller import UNCHECKED, Caller
 from tbscreen_gateway.access.key_ring import KeyRing
 from tbscreen_gateway.access.sessions import Session, SessionStore
 from tbscreen_gateway.problems import Refusal
+from tbscreen_gateway.rate_limits import RateLimiter
 from tbscreen_shared.access import ApiKey, KeyState, Scope
 from tbscreen_shared.errors import ErrorCode
 
@@ -43,12 +45,22 @@ class Gatekeeper:
     Args:
         keys: the keys that open.
         sessions: where signed-in browsers are kept.
+        failures: how many wrong keys one address may try. A right key is never held up by them:
+            behind a proxy all may come from one address.
         keys_are_needed: whether requests need one; if not, everybody may everything.
     """
 
-    def __init__(self, keys: KeyRing, sessions: SessionStore, *, keys_are_needed: bool) -> None:
+    def __init__(
+        self,
+        keys: KeyRing,
+        sessions: SessionStore,
+        failures: RateLimiter,
+        *,
+        keys_are_needed: bool,
+    ) -> None:
         self._keys = keys
         self._sessions = sessions
+        self._failures = failures
         self.keys_are_needed = keys_are_needed
 
     async def find(self, request: Request) -> Caller | None:
@@ -57,14 +69,15 @@ class Gatekeeper:
         A key comes before a session. A session whose key is no longer valid is none.
 
         Raises:
-            Refusal: `unauthorized`, where it comes with a key that is not valid.
+            Refusal: `unauthorized`, where it comes with a key that is not valid; `rate_limited`,
+                where too many such came from its address.
             RedisError: it comes with a session, and the sessions can not be reached.
         """
         if not self.keys_are_needed:
             return UNCHECKED
         token = _bearer_token(request)
         if token is not None:
-            return _note(request, Caller.with_key(self._check_key(request, token)))
+            return _note(request, Caller.with_key(await self._check_key(request, token)))
         cookie = request.cookies.get(cookie_name(request))
         session = await run_in_threadpool(self._sessions.find, cookie) if cookie else None
         key = self._keys.find_valid(session.key_id) if session is not None else None
@@ -109,7 +122,7 @@ class Gatekeeper:
         token = _bearer_token(request)
         if token is None:
             raise _unauthorised("Send the API key to sign in with.", given=False)
-        key = self._check_key(request, token)
+        key = await self._check_key(request, token)
         session_token, session = await run_in_threadpool(self._sessions.open, key)
         return SignedIn(_note(request, Caller.with_key(key)), session, session_token)
 
@@ -123,16 +136,19 @@ class Gatekeeper:
         if cookie:
             await run_in_threadpool(self._sessions.close, cookie)
 
-    def _check_key(self, request: Request, token: str) -> ApiKey:
+    async def _check_key(self, request: Request, token: str) -> ApiKey:
         """Returns the valid key that the token is of. Every wrong key is known here, and only here.
 
-        A limit on tries, for each address, belongs before and after the look at the keys.
+        Raises:
+            Refusal: `unauthorized`, or `rate_limited` after too many wrong keys of its address.
         """
         key = self._keys.recognise(token)
         state = key.state(datetime.now(UTC)) if key is not None else None
         if key is not None and state is KeyState.VALID:
             return key
         client = request.client.host if request.client else None
+        with suppress(RedisError):
+            await run_in_threadpool(self._failures.charge, client or "unknown")
         logger.warning("a wrong API key", extra={"client": client, "reason": state or "unknown"})
         raise _unauthorised(_WORTHLESS.get(state, "The API key is not valid."), given=True)
 
