@@ -151,7 +151,7 @@ def test_what_a_killed_gateway_was_receiving_is_swept_once_it_is_old(
 ) -> None:
     edge = b'--e\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
     head = (
-        b"POST /v1/jobs HTTP/1.1\r\nHost: g\r\nContent-Length: 900000\r\n"
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n"
         b"Content-Type: multipart/form-data; boundary=e\r\n\r\n"
     )
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:

@@ -54,7 +54,7 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = 5.0) -> bool:
 def request_head(length: int, *extra: str) -> bytes:
     lines = [
         "POST /v1/jobs HTTP/1.1",
-        "Host: gateway",
+        "Host: localhost",
         f"Content-Type: multipart/form-data; boundary={BOUNDARY}",
         f"Content-Length: {length}",
         *extra,

@@ -61,12 +61,12 @@ def run(settings: ServeSettings) -> None:
     Raises:
         ServeError: it can not start, or not go on; nothing is left running.
     """
-    # Here: what the gateway shares is installed where it is served, not with the client alone.
-    from tbscreen.serve.access import check_access
-
     started = time.monotonic()
     check_port(settings.host, settings.port)
     check_bundle(settings.models_dir)
+    # Here: what the gateway shares is installed where it is served, not with the client alone.
+    from tbscreen.serve.access import check_access
+
     check_access(settings.host, settings.keys_file, os.environ)
     lock = lock_folder(make_private(settings.data_dir), patience_s=_REMAINS_PATIENCE_S)
     redis = None
