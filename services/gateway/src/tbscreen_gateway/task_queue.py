@@ -39,7 +39,9 @@ class CeleryTaskQueue:
         """See `TaskQueue`."""
         try:
             self._celery.send_task(SCREEN_TASK, args=[job_id], task_id=job_id)
-        except (OperationalError, RedisError, OSError) as error:
+        # AttributeError: kombu 5.7 loses its channel's connection where Redis dies in mid-publish
+        # (`_connparams`: 'NoneType' object has no attribute 'client').
+        except (OperationalError, RedisError, OSError, AttributeError) as error:
             raise Refusal(
                 ErrorCode.BROKER_UNAVAILABLE,
                 "The radiograph could not be queued and was not kept; send it again.",
