@@ -136,6 +136,42 @@ class Job(Frozen):
     expires_at: datetime | None = Field(default=None, description="when a finished job is erased")
 
 
+class CallbackStatus(StrEnum):
+    """pending → delivered | failed."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class CallbackError(StrEnum):
+    """Why an attempt to send a callback brought no HTTP status."""
+
+    ADDRESS_NOT_ALLOWED = "address_not_allowed"
+    """The host's name has no address, or one that callbacks may not go to.
+
+    Not told apart: else callers could ask the gateway which names a private network knows.
+    """
+
+    CONNECTION_FAILED = "connection_failed"
+    TLS_FAILED = "tls_failed"
+    TIMED_OUT = "timed_out"
+    BROKEN_ANSWER = "broken_answer"
+
+
+class Callback(Frozen):
+    """How the sending of a job to its callback URL goes."""
+
+    status: CallbackStatus
+    attempts: int = Field(ge=0, description="begun so far; none before the job is finished")
+    last_attempt_at: datetime | None = None
+    last_status: int | None = Field(default=None, description="HTTP status of the last attempt")
+    last_error: CallbackError | None = Field(default=None, description="why it brought none")
+    next_attempt_at: datetime | None = Field(
+        default=None, description="while one is owed; an attempt in hand may end it sooner"
+    )
+
+
 class WorkerBeat(Recorded):
     """What one worker process says of itself, every few seconds."""
 

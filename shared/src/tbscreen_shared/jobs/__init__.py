@@ -1,5 +1,12 @@
 """Jobs: the record in Redis is the only truth about a job's state."""
 
+from tbscreen_shared.jobs.callbacks import (
+    CallbackClaim,
+    CallbackOutbox,
+    CallbackOutcome,
+    ClaimedAs,
+    DueCallback,
+)
 from tbscreen_shared.jobs.idempotency import Binding, IdempotencyKeys
 from tbscreen_shared.jobs.keys import DONE_CHANNEL_PREFIX, done_channel
 from tbscreen_shared.jobs.store import (
@@ -16,9 +23,14 @@ __all__ = [
     "DONE_CHANNEL_PREFIX",
     "NOBODY",
     "Binding",
+    "CallbackClaim",
+    "CallbackOutbox",
+    "CallbackOutcome",
     "CancelOutcome",
     "Claim",
     "ClaimOutcome",
+    "ClaimedAs",
+    "DueCallback",
     "IdempotencyKeys",
     "JobStore",
     "NewJob",

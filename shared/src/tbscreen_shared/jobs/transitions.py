@@ -182,6 +182,63 @@ return 'erased'
 """
 )
 
+
+CLAIM_CALLBACK: Final = (
+    _PRELUDE
+    + """
+-- ARGV: id, token, lease ms. Claimed, it is due again when the lease is over.
+local id, token = ARGV[1], ARGV[2]
+local job = JOB .. id
+local function claimed()
+  return {'claimed', redis.call('HGET', job, 'callback'),
+    tonumber(redis.call('HGET', job, 'callback_attempts'))}
+end
+if redis.call('HGET', job, 'callback_token') == token then return claimed() end
+local due = redis.call('ZSCORE', CALLBACKS, id)
+if not due or tonumber(due) > now then return {'taken', '', 0} end
+redis.call('ZREM', CALLBACKS, id)
+if redis.call('HEXISTS', job, 'callback') == 0 then
+  audit('callback_given_up', id, 'error', 'expired')
+  return {'expired', '', 0}
+end
+redis.call('ZADD', CALLBACKS, now + ARGV[3], id)
+redis.call('HSET', job, 'callback_token', token, 'callback_at', now)
+redis.call('HINCRBY', job, 'callback_attempts', 1)
+return claimed()
+"""
+)
+
+SETTLE_CALLBACK: Final = (
+    _PRELUDE
+    + """
+-- ARGV: id, token, outcome (delivered, retry, given_up), attempts, what is told of the attempt
+-- (status or error), its value, ms until the next attempt.
+local id, token, outcome = ARGV[1], ARGV[2], ARGV[3]
+local job = JOB .. id
+if not redis.call('ZSCORE', CALLBACKS, id) then return 'settled' end
+-- Whoever delivered it has delivered it; a failure counts only for the attempt that is the latest.
+local latest = redis.call('HGET', job, 'callback_token') == token
+if outcome ~= 'delivered' and not latest then return 'settled' end
+redis.call('ZREM', CALLBACKS, id)
+if outcome == 'retry' then
+  local next_at = now + ARGV[7]
+  if next_at < tonumber(redis.call('HGET', job, 'expires_at')) then
+    redis.call('ZADD', CALLBACKS, next_at, id)
+  else
+    outcome = 'given_up'
+  end
+end
+if redis.call('EXISTS', job) == 1 then
+  redis.call('HDEL', job, 'callback_token', 'callback_status', 'callback_error')
+  redis.call('HSET', job, 'callback_outcome', outcome, 'callback_' .. ARGV[5], ARGV[6])
+end
+if outcome ~= 'retry' then
+  audit('callback_' .. outcome, id, 'attempts', ARGV[4], ARGV[5], ARGV[6])
+end
+return outcome
+"""
+)
+
 FORGET: Final = """
 -- KEYS: idempotency binding. ARGV: id of the job it must name
 local binding = redis.call('GET', KEYS[1])
