@@ -12,6 +12,8 @@ from tbscreen_shared.errors import ErrorCode
 _NOT_SHOWN = {"misdirected_request", "not_found", "method_not_allowed", "model_not_found"} | {
     "heatmap_not_available",
     "idempotency_conflict",
+    "callback_not_allowed",
+    "callback_not_found",
 }
 
 

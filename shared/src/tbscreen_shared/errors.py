@@ -29,6 +29,8 @@ class ErrorCode(StrEnum):
     JOB_NOT_FOUND = "job_not_found"
     MODEL_NOT_FOUND = "model_not_found"
     HEATMAP_NOT_AVAILABLE = "heatmap_not_available"
+    CALLBACK_NOT_ALLOWED = "callback_not_allowed"
+    CALLBACK_NOT_FOUND = "callback_not_found"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     QUEUE_FULL = "queue_full"
     RATE_LIMITED = "rate_limited"
@@ -56,6 +58,8 @@ HTTP_STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.JOB_NOT_FOUND: 404,
     ErrorCode.MODEL_NOT_FOUND: 404,
     ErrorCode.HEATMAP_NOT_AVAILABLE: 404,
+    ErrorCode.CALLBACK_NOT_ALLOWED: 422,
+    ErrorCode.CALLBACK_NOT_FOUND: 404,
     ErrorCode.IDEMPOTENCY_CONFLICT: 409,
     ErrorCode.QUEUE_FULL: 503,
     ErrorCode.RATE_LIMITED: 429,

@@ -11,6 +11,7 @@ from fastapi import Depends, Header, Path, Query, Request
 from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.services import Services
 from tbscreen_gateway.waiting import MAX_WAIT_S
+from tbscreen_gateway.webhooks.urls import MAX_URL_LENGTH
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.jobs import Requester
 
@@ -70,6 +71,24 @@ def get_job_id(
     raise job_not_found()
 
 
+def get_callback_url(
+    request: Request,
+    callback_url: Annotated[
+        str | None,
+        Query(
+            max_length=MAX_URL_LENGTH,
+            description="Where to send the finished job, signed: an https URL of a public host. "
+            "Give it no secret: addresses end in logs, and a signature proves who sends.",
+            examples=["https://pacs.example.org/tbscreen"],
+        ),
+    ] = None,
+) -> str:
+    """The callback's URL, checked before the body is read; empty for none."""
+    if callback_url is None:
+        return ""
+    return get_services(request).settings.callback_policy.check(callback_url)
+
+
 def requester_of(request: Request) -> Requester:
     """Who asks, for the audit log."""
     return Requester(
@@ -83,6 +102,7 @@ def job_not_found() -> Refusal:
 
 
 ServicesDep = Annotated[Services, Depends(get_services)]
+CallbackUrlDep = Annotated[str, Depends(get_callback_url)]
 WaitDep = Annotated[Wait, Depends(get_wait)]
 JobIdDep = Annotated[str, Depends(get_job_id)]
 IdempotencyKey = Annotated[

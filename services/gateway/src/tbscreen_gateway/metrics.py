@@ -40,6 +40,15 @@ class Metrics:
             buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
             registry=self._registry,
         )
+        self.callbacks = Counter(
+            "tbscreen_callbacks",
+            "Attempts to send a job to its callback URL",
+            ["outcome"],
+            registry=self._registry,
+        )
+        self.callbacks_pending = Gauge(
+            "tbscreen_callbacks_pending", "Callbacks that are owed", registry=self._registry
+        )
         self.redis_up = Gauge("tbscreen_redis_up", "1 when Redis answers", registry=self._registry)
         self.queue_length = Gauge(
             "tbscreen_queue_length", "Jobs that wait for a worker", registry=self._registry

@@ -41,6 +41,8 @@ TITLES: Final[dict[ErrorCode, str]] = {
     ErrorCode.JOB_NOT_FOUND: "There is no such job",
     ErrorCode.MODEL_NOT_FOUND: "There is no such model",
     ErrorCode.HEATMAP_NOT_AVAILABLE: "The job has no heat map",
+    ErrorCode.CALLBACK_NOT_ALLOWED: "Callbacks may not go there",
+    ErrorCode.CALLBACK_NOT_FOUND: "The job has no callback",
     ErrorCode.IDEMPOTENCY_CONFLICT: "The Idempotency-Key belongs to another upload",
     ErrorCode.QUEUE_FULL: "Too many radiographs are waiting",
     ErrorCode.RATE_LIMITED: "Too many requests",

@@ -19,9 +19,10 @@ from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.sweeping import Sweeper
 from tbscreen_gateway.task_queue import CeleryTaskQueue
 from tbscreen_gateway.waiting import FinishedJobs, JobWaiter
+from tbscreen_gateway.webhooks.delivery import running_deliveries
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.bundle import ModelStore
-from tbscreen_shared.jobs import IdempotencyKeys, JobStore
+from tbscreen_shared.jobs import CallbackOutbox, IdempotencyKeys, JobStore
 from tbscreen_shared.queue import connect_redis
 from tbscreen_shared.workers import WorkerRegistry
 
@@ -47,6 +48,7 @@ class Services:
     health: HealthProbe
     metrics: Metrics
     gatekeeper: Gatekeeper
+    callbacks: CallbackOutbox
 
 
 class LifespanState(TypedDict):
@@ -84,7 +86,10 @@ async def running_services(
     sweeper = Sweeper(jobs, blobs)
     background = [asyncio.create_task(work) for work in (sweeper.run(), reconciler.run())]
     try:
-        async with finished.listening():
+        async with (
+            finished.listening(),
+            running_deliveries(settings, redis, jobs, metrics) as callbacks,
+        ):
             yield Services(
                 settings=settings,
                 jobs=jobs,
@@ -102,6 +107,7 @@ async def running_services(
                     RateLimiter(redis, _WRONG_KEYS),
                     keys_are_needed=access.keys_are_needed,
                 ),
+                callbacks=callbacks,
             )
     finally:
         for task in background:

@@ -7,14 +7,14 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
+from tbscreen_gateway.webhooks.settings import CallbackSettings
 from tbscreen_shared.access import AuthMode
-from tbscreen_shared.settings import SharedSettings
 
 # Separated by commas in the environment.
 _Listed = Annotated[tuple[str, ...], NoDecode]
 
 
-class GatewaySettings(SharedSettings):
+class GatewaySettings(CallbackSettings):
     """Read from the environment with the prefix TBSCREEN_; REDIS_URL is also taken bare."""
 
     host: str = Field(default="127.0.0.1", description="address to listen on")

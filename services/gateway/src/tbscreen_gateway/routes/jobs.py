@@ -12,6 +12,7 @@ from starlette.responses import Response
 from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_READ, MAY_SUBMIT
 from tbscreen_gateway.answers import accepted_response, etag_matches, job_response, make_etag
 from tbscreen_gateway.dependencies import (
+    CallbackUrlDep,
     IdempotencyKey,
     JobIdDep,
     ServicesDep,
@@ -32,6 +33,7 @@ from tbscreen_gateway.examples import (
 from tbscreen_gateway.heatmap import render_heatmap
 from tbscreen_gateway.intake import Accepted, Origin
 from tbscreen_gateway.problems import Refusal
+from tbscreen_gateway.routes.callbacks import CALLBACK_REQUESTS
 from tbscreen_gateway.services import Services
 from tbscreen_gateway.uploads import receive_upload
 from tbscreen_shared.contracts import Job, JobStatus
@@ -71,17 +73,22 @@ IfNoneMatch = Annotated[
     responses={
         202: job_answer("Accepted; find the job at Location.", queued=QUEUED_JOB),
         200: job_answer("Finished while you waited.", succeeded=SUCCEEDED_JOB, failed=FAILED_JOB),
-        **problem_answers(*UPLOAD_ERRORS),
+        **problem_answers(*UPLOAD_ERRORS, ErrorCode.CALLBACK_NOT_ALLOWED),
     },
+    callbacks=CALLBACK_REQUESTS.routes,
 )
 async def submit(
-    request: Request, services: ServicesDep, wait: WaitDep, idempotency_key: IdempotencyKey = None
+    request: Request,
+    services: ServicesDep,
+    wait: WaitDep,
+    callback_url: CallbackUrlDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Takes one radiograph and answers with a job, which is kept until a worker has read it.
 
     The upload is erased as soon as the job is finished; the result, when it expires.
     """
-    accepted = await take_in(request, services, idempotency_key)
+    accepted = await take_in(request, services, idempotency_key, callback_url)
     job = await follow(accepted, services, wait, request)
     return accepted_response(job, {**wait.headers, **replay_headers(accepted)})
 
@@ -189,7 +196,9 @@ def delete(job_id: JobIdDep, request: Request, services: ServicesDep) -> Respons
     return Response(status_code=204) if job is None else job_response(job)
 
 
-async def take_in(request: Request, services: Services, key: str | None) -> Accepted:
+async def take_in(
+    request: Request, services: Services, key: str | None, callback_url: str = ""
+) -> Accepted:
     """Receives the request's radiograph and makes it a job."""
     requester = requester_of(request)
     # Without keys there is one caller, the machine itself.
@@ -200,7 +209,7 @@ async def take_in(request: Request, services: Services, key: str | None) -> Acce
         upload = await receive_upload(
             request, services.blobs, max_upload_bytes=services.settings.max_upload_bytes
         )
-    origin = Origin(requester=requester, idempotency_key=key)
+    origin = Origin(requester=requester, idempotency_key=key, callback_url=callback_url)
     accepted = await services.intake.accept(upload, origin)
     request.scope["job_id"] = accepted.job_id
     return accepted

@@ -1,0 +1,249 @@
+"""Delivers the callbacks that are owed: at least once, and no receiver at another's expense."""
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from redis import Redis
+from redis.exceptions import RedisError
+from starlette.concurrency import run_in_threadpool
+
+from tbscreen_gateway.metrics import Metrics
+from tbscreen_gateway.webhooks.connecting import PinnedBackend, SystemResolver
+from tbscreen_gateway.webhooks.sender import Attempt, WebhookSender, make_tls_context
+from tbscreen_gateway.webhooks.settings import CallbackSettings
+from tbscreen_gateway.webhooks.urls import parse_callback_url
+from tbscreen_shared.contracts import CallbackError
+from tbscreen_shared.jobs import (
+    CallbackClaim,
+    CallbackOutbox,
+    CallbackOutcome,
+    ClaimedAs,
+    DueCallback,
+    JobStore,
+)
+from tbscreen_shared.logging import bound_contextvars
+
+logger = logging.getLogger(__name__)
+
+_LEASE_MARGIN_S: Final = 5.0
+"""How much longer than an attempt may take its lease lasts: for noting what came of it."""
+
+RETRY_DELAYS_S: Final = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 14400, 14400, 14400)
+"""Between one attempt and the next, some twenty hours together; ±20 %, so that what failed together
+does not come again together."""
+
+_JITTER: Final = 0.2
+_LONGEST_ASKED_S: Final = 3600
+"""A receiver's Retry-After counts up to this."""
+
+MAX_IN_FLIGHT: Final = 32
+_MAX_PER_HOST: Final = 8
+
+_LOOKED_AT: Final = 500
+_PUT_OFF_S: Final = (5.0, 15.0)
+"""What a busy receiver's callbacks wait where they fill all that is looked at: there may be others'
+behind them."""
+
+_IDLE_S: Final = 0.5
+_BUSY_S: Final = 0.1
+_SETTLE_AGAIN_S: Final = 0.5
+_FAREWELL_S: Final = 3.0
+"""What attempts in hand get once the end is asked for. What it cuts off is sent again."""
+
+
+class Deliverer:
+    """Sends what is due, a bounded number at a time, over all and for each receiver."""
+
+    def __init__(
+        self,
+        outbox: CallbackOutbox,
+        jobs: JobStore,
+        sender: WebhookSender,
+        metrics: Metrics,
+        *,
+        lease_s: float,
+        retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
+    ) -> None:
+        self._outbox = outbox
+        self._jobs = jobs
+        self._sender = sender
+        self._metrics = metrics
+        self._lease_s = lease_s
+        self._retry_delays_s = retry_delays_s
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._at_host: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Delivers, for ever; once cancelled it lets what is in hand end, for a moment."""
+        try:
+            while True:
+                await asyncio.sleep(_BUSY_S if await self._start_due() else _IDLE_S)
+        finally:
+            if self._in_flight:
+                await asyncio.wait(self._in_flight, timeout=_FAREWELL_S)
+            for task in self._in_flight:
+                task.cancel()
+            await asyncio.gather(*self._in_flight, return_exceptions=True)
+
+    async def _start_due(self) -> bool:
+        """Begins what may begin; tells whether there may be more at once."""
+        if len(self._in_flight) >= MAX_IN_FLIGHT:
+            return True
+        try:
+            due = await run_in_threadpool(self._outbox.due, limit=_LOOKED_AT)
+            self._metrics.callbacks_pending.set(await run_in_threadpool(self._outbox.pending))
+            chosen, held_up = self._choose(due)
+            if held_up and len(due) == _LOOKED_AT:
+                delays = {one.job_id: random.uniform(*_PUT_OFF_S) for one in held_up}
+                await run_in_threadpool(self._outbox.put_off, delays)
+            claims = await run_in_threadpool(self._outbox.claim, [one.job_id for one in chosen])
+        except RedisError as error:
+            self._metrics.callbacks_pending.set(math.nan)
+            logger.warning("could not look for callbacks", extra={"error": type(error).__name__})
+            return False
+        for claim in claims:
+            self._begin(claim)
+        return bool(claims) or len(due) == _LOOKED_AT
+
+    def _choose(self, due: Iterable[DueCallback]) -> tuple[list[DueCallback], list[DueCallback]]:
+        """Returns what may begin now, and what its receiver's other callbacks hold up."""
+        chosen: list[DueCallback] = []
+        held_up: list[DueCallback] = []
+        at_host = self._at_host.copy()
+        for one in due:
+            if len(self._in_flight) + len(chosen) >= MAX_IN_FLIGHT:
+                break
+            host = _host_of(one.url)
+            at_host[host] += 1
+            (chosen if at_host[host] <= _MAX_PER_HOST or not host else held_up).append(one)
+        return chosen, held_up
+
+    def _begin(self, claim: CallbackClaim) -> None:
+        if claim.outcome is ClaimedAs.EXPIRED:
+            self._metrics.callbacks.labels(CallbackOutcome.GIVEN_UP).inc()
+            logger.warning("callback given up: its job expired", extra={"job_id": claim.job_id})
+        if claim.outcome is not ClaimedAs.CLAIMED:
+            return
+        host = _host_of(claim.url)
+        self._at_host[host] += 1
+        task = asyncio.create_task(self._deliver(claim))
+        self._in_flight.add(task)
+
+        def end(task: asyncio.Task[None]) -> None:
+            self._in_flight.discard(task)
+            self._at_host[host] -= 1
+            self._at_host += Counter()
+            if not task.cancelled() and task.exception() is not None:
+                logger.error("a callback's delivery broke off", exc_info=task.exception())
+
+        task.add_done_callback(end)
+
+    async def _deliver(self, claim: CallbackClaim) -> None:
+        url = parse_callback_url(claim.url)
+        started = time.perf_counter()
+        with bound_contextvars(job_id=claim.job_id):
+            try:
+                job = await run_in_threadpool(self._jobs.get, claim.job_id)
+                if job is None:
+                    return  # erased meanwhile
+                # The same bytes as GET /v1/jobs/{id} answers.
+                body = job.model_dump_json().encode()
+                attempt = await self._sender.send(url, message_id=job.id, body=body)
+                duration_s = time.perf_counter() - started
+                outcome = await self._settle(claim, attempt)
+            except RedisError as error:
+                # Its lease lapses, and it is sent again.
+                logger.warning("could not settle a callback", extra={"error": type(error).__name__})
+                return
+            self._metrics.callbacks.labels(outcome).inc()
+            _log(outcome, claim, attempt, host=url.host, duration_s=duration_s)
+
+    async def _settle(self, claim: CallbackClaim, attempt: Attempt) -> CallbackOutcome:
+        """Notes what came of it; a Redis that is away may come back while the lease lasts."""
+        deadline = asyncio.get_running_loop().time() + self._lease_s
+        while True:
+            try:
+                return await run_in_threadpool(self._note, claim, attempt)
+            except RedisError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(_SETTLE_AGAIN_S)
+
+    def _note(self, claim: CallbackClaim, attempt: Attempt) -> CallbackOutcome:
+        if attempt.delivered:
+            assert isinstance(attempt.result, int)
+            return self._outbox.settle_delivered(claim, attempt.result)
+        return self._outbox.settle_failed(
+            claim, attempt.result, retry_after_s=self._pause_s(claim.attempt, attempt)
+        )
+
+    def _pause_s(self, number: int, attempt: Attempt) -> float | None:
+        """Returns the seconds from the numbered attempt to the next; None when there is none."""
+        if attempt.final or number > len(self._retry_delays_s):
+            return None
+        pause_s = self._retry_delays_s[number - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)
+        return max(pause_s, min(attempt.retry_after_s, _LONGEST_ASKED_S))
+
+
+@asynccontextmanager
+async def running_deliveries(
+    settings: CallbackSettings, redis: "Redis", jobs: JobStore, metrics: Metrics
+) -> AsyncIterator[CallbackOutbox]:
+    """Yields the outbox, and empties it while the block runs where there is a key to sign with."""
+    lease_s = settings.callback_timeout_s + _LEASE_MARGIN_S
+    outbox = CallbackOutbox(redis, lease_s=lease_s)
+    if not settings.webhook_keys:
+        yield outbox
+        return
+    resolver = SystemResolver(threads=MAX_IN_FLIGHT)
+    sender = WebhookSender(
+        PinnedBackend(resolver, settings.callback_policy.allowed),
+        make_tls_context(settings.callback_ca_file),
+        settings.webhook_keys,
+        timeout_s=settings.callback_timeout_s,
+    )
+    deliveries = asyncio.create_task(
+        Deliverer(outbox, jobs, sender, metrics, lease_s=lease_s).run()
+    )
+    try:
+        yield outbox
+    finally:
+        deliveries.cancel()
+        await asyncio.gather(deliveries, return_exceptions=True)
+        await sender.close()
+        resolver.close()
+
+
+def _host_of(url: str) -> str:
+    """Returns the authority of a URL in its one form; of none, nothing."""
+    return url.split("/", 3)[2] if url else ""
+
+
+def _log(
+    outcome: CallbackOutcome,
+    claim: CallbackClaim,
+    attempt: Attempt,
+    *,
+    host: str,
+    duration_s: float,
+) -> None:
+    """Names the host alone: the rest of a callback's URL is the receiver's own affair."""
+    failed = outcome in (CallbackOutcome.RETRY, CallbackOutcome.GIVEN_UP)
+    fields: dict[str, object] = {
+        "outcome": outcome,
+        "host": host,
+        "attempt": claim.attempt,
+        "duration_ms": round(duration_s * 1000, 1),
+    }
+    is_error = isinstance(attempt.result, CallbackError)
+    fields["error" if is_error else "status"] = attempt.result
+    if attempt.detail:
+        fields["detail"] = attempt.detail
+    logger.log(logging.WARNING if failed else logging.INFO, "callback", extra=fields)

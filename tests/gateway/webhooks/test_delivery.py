@@ -1,0 +1,297 @@
+import asyncio
+import io
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
+from standardwebhooks.webhooks import Webhook
+
+from support.fake_worker import a_result
+from support.redis_server import free_port, running_redis_server
+from support.webhook_receiver import Answer, WebhookReceiver, running_receiver, until
+from tbscreen_gateway.metrics import Metrics
+from tbscreen_gateway.webhooks import delivery
+from tbscreen_gateway.webhooks.connecting import PinnedBackend
+from tbscreen_gateway.webhooks.delivery import MAX_IN_FLIGHT, Deliverer
+from tbscreen_gateway.webhooks.policy import parse_allowed
+from tbscreen_gateway.webhooks.sender import WebhookSender, make_tls_context
+from tbscreen_gateway.webhooks.signing import parse_secrets
+from tbscreen_shared.contracts import Callback, CallbackError, CallbackStatus, ImageFormat, Job
+from tbscreen_shared.jobs import CallbackOutbox, JobStore, NewJob
+from tbscreen_shared.jobs.keys import AUDIT
+from tbscreen_shared.queue import connect_redis
+
+SECRET = "whsec_" + "A" * 43 + "="
+
+
+async def loopback(host: str, port: int) -> Sequence[str]:
+    return ["127.0.0.1"]
+
+
+def finished(jobs: JobStore, url: str, *names: str) -> None:
+    for name in names:
+        jobs.create(NewJob(name, "b" * 32, "a" * 64, ImageFormat.PNG, callback_url=url))
+        jobs.succeed(name, a_result())
+
+
+async def eventually(condition: object, timeout_s: float = 10) -> None:
+    assert callable(condition)
+    await asyncio.to_thread(until, condition, timeout_s)
+
+
+class Delivering:
+    """A gateway's deliveries, without the gateway."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        jobs: JobStore,
+        *,
+        timeout_s: float = 5,
+        lease_s: float = 10,
+        retry_delays_s: Sequence[float] = (0.1, 0.1, 0.1),
+    ) -> None:
+        self.outbox = CallbackOutbox(redis, lease_s=lease_s)
+        self.metrics = Metrics()
+        self.sender = WebhookSender(
+            PinnedBackend(loopback, parse_allowed("127.0.0.0/8")),
+            make_tls_context(None),
+            parse_secrets(SECRET),
+            timeout_s=timeout_s,
+        )
+        self._deliverer = Deliverer(
+            *(self.outbox, jobs, self.sender, self.metrics),
+            lease_s=lease_s,
+            retry_delays_s=retry_delays_s,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Delivering"]:
+        task = asyncio.create_task(self._deliverer.run())
+        try:
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self.sender.close()
+
+    def callback(self, job_id: str) -> Callback:
+        callback = self.outbox.get(job_id)
+        assert callback is not None
+        return callback
+
+    async def settled(self, job_id: str) -> Callback:
+        await eventually(lambda: self.callback(job_id).status is not CallbackStatus.PENDING)
+        return self.callback(job_id)
+
+    def counted(self, outcome: str) -> float:
+        text = self.metrics.exposition().decode()
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == "tbscreen_callbacks_total" and sample.labels["outcome"] == outcome
+        )
+
+
+async def test_a_finished_job_is_sent_as_the_api_answers_it(
+    redis: Redis, jobs: JobStore, receiver: WebhookReceiver
+) -> None:
+    finished(jobs, f"{receiver.url}/in", "1")
+    async with Delivering(redis, jobs).running() as deliveries:
+        callback = await deliveries.settled("1")
+    assert (callback.status, callback.attempts, callback.last_status) == ("delivered", 1, 204)
+    (delivered,) = receiver.deliveries
+    Webhook(SECRET).verify(delivered.body, delivered.headers)
+    assert Job.model_validate_json(delivered.body) == jobs.get("1")
+    assert deliveries.counted("delivered") == 1
+
+
+async def test_what_fails_is_tried_again_under_the_same_id_until_it_is_there(
+    redis: Redis, jobs: JobStore, receiver: WebhookReceiver
+) -> None:
+    receiver.answers += [Answer(500), Answer(302, headers={"Location": "/"}), Answer(0)]
+    finished(jobs, receiver.url, "1")
+    async with Delivering(redis, jobs, retry_delays_s=(0.1, 0.1, 1.2)).running() as deliveries:
+        callback = await deliveries.settled("1")
+    assert (callback.status, callback.attempts) == (CallbackStatus.DELIVERED, 4)
+    ids, bodies, times, signatures = (
+        [one.headers["webhook-id"] for one in receiver.deliveries],
+        {one.body for one in receiver.deliveries},
+        {one.headers["webhook-timestamp"] for one in receiver.deliveries},
+        {one.headers["webhook-signature"] for one in receiver.deliveries},
+    )
+    assert ids == ["1"] * 4
+    assert len(bodies) == 1
+    # Signed at each attempt, so that a late one is not too old for its receiver.
+    assert len(times) == len(signatures) > 1
+    assert (deliveries.counted("retry"), deliveries.counted("delivered")) == (3, 1)
+
+
+async def test_after_the_last_attempt_it_is_given_up(
+    redis: Redis, jobs: JobStore, receiver: WebhookReceiver
+) -> None:
+    receiver.usual = Answer(500)
+    finished(jobs, receiver.url, "1")
+    async with Delivering(redis, jobs).running() as deliveries:
+        callback = await deliveries.settled("1")
+        await asyncio.sleep(0.7)
+    assert (callback.status, callback.attempts, callback.last_status) == ("failed", 4, 500)
+    assert len(receiver.deliveries) == 4
+    entries = cast("list[tuple[str, dict[str, str]]]", redis.xrange(AUDIT))
+    assert entries[-1][1]["event"] == "callback_given_up"
+    assert deliveries.counted("given_up") == 1
+
+
+async def test_a_receiver_that_is_gone_is_not_tried_again(
+    redis: Redis, jobs: JobStore, receiver: WebhookReceiver
+) -> None:
+    receiver.usual = Answer(410)
+    finished(jobs, receiver.url, "1")
+    async with Delivering(redis, jobs).running() as deliveries:
+        callback = await deliveries.settled("1")
+    assert (callback.status, callback.attempts) == (CallbackStatus.FAILED, 1)
+
+
+async def test_a_busy_receiver_is_left_alone_for_as_long_as_it_asks(
+    redis: Redis, jobs: JobStore, receiver: WebhookReceiver
+) -> None:
+    receiver.answers += [Answer(503, headers={"Retry-After": "40"})]
+    finished(jobs, receiver.url, "1")
+    async with Delivering(redis, jobs).running() as deliveries:
+        await eventually(lambda: deliveries.callback("1").last_status == 503)
+    callback = deliveries.callback("1")
+    assert callback.last_attempt_at and callback.next_attempt_at
+    assert 39 < (callback.next_attempt_at - callback.last_attempt_at).total_seconds() < 45
+
+
+async def test_an_erased_job_is_sent_no_more(
+    redis: Redis, jobs: JobStore, receiver: WebhookReceiver
+) -> None:
+    receiver.usual = Answer(500)
+    finished(jobs, receiver.url, "1")
+    async with Delivering(redis, jobs, retry_delays_s=(0.5, 0.1)).running() as deliveries:
+        await eventually(lambda: deliveries.callback("1").last_status == 500)
+        jobs.cancel("1")
+        await asyncio.sleep(1.5)
+    assert len(receiver.deliveries) == 1
+    assert deliveries.outbox.pending() == 0
+
+
+async def test_a_dead_receiver_holds_up_nobody_else(
+    redis: Redis, jobs: JobStore, receiver: WebhookReceiver
+) -> None:
+    with running_receiver(usual=Answer(hold_s=60)) as dead:
+        # More than are looked at in one go, and all before the other's.
+        finished(jobs, dead.url, *(f"dead-{number}" for number in range(delivery._LOOKED_AT + 50)))
+        finished(jobs, receiver.url, "1")
+        async with Delivering(redis, jobs, timeout_s=50, lease_s=60).running() as deliveries:
+            assert (await deliveries.settled("1")).status is CallbackStatus.DELIVERED
+            assert dead.in_hand == dead.most_in_hand == delivery._MAX_PER_HOST
+            dead.release()
+
+
+async def test_attempts_at_once_are_bounded(redis: Redis, jobs: JobStore) -> None:
+    with ExitStack() as stack:
+        slow = [
+            stack.enter_context(running_receiver(usual=Answer(hold_s=60)))
+            for _ in range(MAX_IN_FLIGHT // delivery._MAX_PER_HOST + 2)
+        ]
+        for number, receiver in enumerate(slow):
+            names = (f"{number}-{job}" for job in range(delivery._MAX_PER_HOST + 2))
+            finished(jobs, receiver.url, *names)
+
+        def in_hand() -> int:
+            return sum(receiver.in_hand for receiver in slow)
+
+        async with Delivering(redis, jobs).running() as deliveries:
+            await eventually(lambda: in_hand() == MAX_IN_FLIGHT)
+            await asyncio.sleep(0.7)
+            assert in_hand() == MAX_IN_FLIGHT
+            for receiver in slow:
+                receiver.release()
+            await eventually(lambda: deliveries.outbox.pending() == 0)
+        assert sum(len(receiver.deliveries) for receiver in slow) == deliveries.counted("delivered")
+
+
+async def test_two_gateways_send_each_callback_once(
+    redis: Redis, jobs: JobStore, receiver: WebhookReceiver
+) -> None:
+    names = [str(number) for number in range(60)]
+    finished(jobs, receiver.url, *names)
+    async with (
+        Delivering(redis, jobs).running() as one,
+        Delivering(redis, jobs).running() as other,
+    ):
+        await eventually(lambda: one.outbox.pending() == 0)
+    assert sorted(each.headers["webhook-id"] for each in receiver.deliveries) == sorted(names)
+    assert one.counted("delivered") + other.counted("delivered") == len(names)
+    assert one.counted("delivered") and other.counted("delivered")
+
+
+async def test_at_the_end_what_is_in_hand_is_finished_and_nothing_begun(
+    redis: Redis, jobs: JobStore, receiver: WebhookReceiver
+) -> None:
+    receiver.usual = Answer(204, hold_s=0.7)
+    finished(jobs, receiver.url, "1")
+    async with Delivering(redis, jobs).running() as deliveries:
+        await eventually(lambda: receiver.in_hand == 1)
+    assert deliveries.callback("1").status is CallbackStatus.DELIVERED
+
+
+async def test_what_the_end_cut_off_is_sent_again_by_another_under_the_same_id(
+    redis: Redis,
+    jobs: JobStore,
+    receiver: WebhookReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery, "_FAREWELL_S", 0.1)
+    receiver.answers += [Answer(hold_s=60)]
+    finished(jobs, receiver.url, "1")
+    async with Delivering(redis, jobs, lease_s=1).running():
+        await eventually(lambda: receiver.in_hand == 1)
+    async with Delivering(redis, jobs).running() as deliveries:
+        callback = await deliveries.settled("1")
+    assert (callback.status, callback.attempts) == (CallbackStatus.DELIVERED, 2)
+    assert [one.headers["webhook-id"] for one in receiver.deliveries] == ["1", "1"]
+
+
+async def test_a_redis_that_restarts_meanwhile_makes_no_repeat(
+    tmp_path: Path, receiver: WebhookReceiver
+) -> None:
+    receiver.usual = Answer(204, hold_s=1)
+    with running_redis_server(tmp_path) as server, connect_redis(server.url) as redis:
+        jobs = JobStore(redis, result_ttl_s=600, max_attempts=3)
+        finished(jobs, receiver.url, "1")
+        async with Delivering(redis, jobs).running() as deliveries:
+            await eventually(lambda: receiver.in_hand == 1)
+            server.kill()
+            await eventually(lambda: receiver.in_hand == 0)
+            await asyncio.sleep(1)
+            await asyncio.to_thread(server.start)
+            callback = await deliveries.settled("1")
+    assert (callback.status, callback.attempts) == (CallbackStatus.DELIVERED, 1)
+    assert len(receiver.deliveries) == 1
+
+
+async def test_the_log_names_the_host_and_not_the_rest_of_the_url(
+    redis: Redis, jobs: JobStore, receiver: WebhookReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.answers += [Answer(500)]
+    finished(jobs, f"http://pacs.example:{receiver.port}/planted?token=planted", "1")
+    finished(jobs, f"http://nobody.example:{free_port()}/planted", "2")
+    with caplog.at_level("DEBUG"):
+        async with Delivering(redis, jobs).running() as deliveries:
+            await deliveries.settled("1")
+            await eventually(lambda: deliveries.callback("2").last_error is not None)
+    assert deliveries.callback("2").last_error is CallbackError.CONNECTION_FAILED
+    records = [record for record in caplog.records if record.name == delivery.__name__]
+    assert {record.__dict__["host"] for record in records} == {"pacs.example", "nobody.example"}
+    told = io.StringIO()
+    for record in caplog.records:
+        print(record.__dict__, record.getMessage(), file=told)
+    assert "planted" not in told.getvalue()
