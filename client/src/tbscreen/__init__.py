@@ -11,6 +11,7 @@ from tbscreen.errors import (
     GatewayBusy,
     GatewayError,
     GatewayUnreachable,
+    InvalidWebhook,
     JobFailed,
     JobNotFound,
     JobTimeout,
@@ -18,6 +19,7 @@ from tbscreen.errors import (
     UploadRefused,
 )
 from tbscreen.models import Health, Job, JobError, Model, ModelRef, Result
+from tbscreen.webhooks import verify_webhook
 
 __all__ = [
     "AccessDenied",
@@ -26,6 +28,7 @@ __all__ = [
     "GatewayError",
     "GatewayUnreachable",
     "Health",
+    "InvalidWebhook",
     "Job",
     "JobError",
     "JobFailed",
@@ -36,4 +39,5 @@ __all__ = [
     "Result",
     "TbscreenError",
     "UploadRefused",
+    "verify_webhook",
 ]

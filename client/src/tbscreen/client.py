@@ -100,21 +100,24 @@ class Client:
             raise JobFailed(job)
         return job.result
 
-    def submit(self, source: str | Path | bytes) -> Job:
+    def submit(self, source: str | Path | bytes, *, callback_url: str | None = None) -> Job:
         """Uploads a radiograph and returns its job, at once. The file's name is not sent.
 
         Args:
             source: path of a PNG, JPEG, TIFF or DICOM file, or its bytes.
+            callback_url: where the gateway sends the job when it is finished; see `verify_webhook`.
 
         Raises:
             OSError: the file can not be read.
-            UploadRefused: the gateway does not take such a file.
+            UploadRefused: the gateway does not take such a file, or no such callback.
             AccessDenied: the gateway needs an API key, or one that may do more.
             GatewayBusy, GatewayUnreachable: still so after `retry_for_s`.
             GatewayError: any other error.
         """
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        return parse(Job, self._send("POST", "v1/jobs", headers=headers, source=source))
+        params = {"callback_url": callback_url} if callback_url is not None else None
+        response = self._send("POST", "v1/jobs", params=params, headers=headers, source=source)
+        return parse(Job, response)
 
     def get(self, job_id: str, *, wait_s: float = 0.0) -> Job:
         """Returns a job as it is, or as soon as it is finished.

@@ -1,4 +1,4 @@
-"""What a call to the gateway may raise.
+"""What a call to the gateway, or one from it, may raise.
 
 TbscreenError
 ├── GatewayUnreachable    nobody answered, for as long as the call was retried
@@ -8,7 +8,8 @@ TbscreenError
 │   ├── JobNotFound       the id is unknown, or its answer has expired (404)
 │   └── GatewayBusy       still too busy or not able, after the retries (429, 502, 503, 504)
 ├── JobFailed             the job ended without a result; `job.error` says why
-└── JobTimeout            no answer in time; the job goes on under its id
+├── JobTimeout            no answer in time; the job goes on under its id
+└── InvalidWebhook        a request that claims to be the gateway's webhook is not
 """
 
 from tbscreen.models import Job
@@ -68,3 +69,7 @@ class JobTimeout(TbscreenError):
     def __init__(self, job: Job, timeout_s: float) -> None:
         super().__init__(f"no answer within {timeout_s:g} s; the job is {job.status}")
         self.job = job
+
+
+class InvalidWebhook(TbscreenError):
+    """It does not come from the gateway, or not lately; answer it with 400 and do nothing else."""
