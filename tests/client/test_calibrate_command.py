@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from support.http_gateway import Fault, GatewayState
-from support.redis_server import free_port
+from support.ports import free_port
 from tbscreen.cli import app
 
 runner = CliRunner(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.http_gateway import PNG, Fault, GatewayState
-from support.redis_server import free_port
+from support.ports import free_port
 from tbscreen import (
     Client,
     GatewayBusy,

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from support.http_gateway import PNG, Fault, GatewayState
-from support.redis_server import free_port
+from support.ports import free_port
 from tbscreen import gateway_options
 from tbscreen.cli import app
 from tbscreen.predict.formats import CSV_COLUMNS

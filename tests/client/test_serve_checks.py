@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support.redis_server import free_port
+from support.ports import free_port
 from tbscreen.serve import ServeError
 from tbscreen.serve.checks import (
     check_bundle,

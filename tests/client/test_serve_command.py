@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from support.http_gateway import GatewayState
-from support.redis_server import free_port
+from support.ports import free_port
 from tbscreen import serve_command
 from tbscreen.cli import app
 from tbscreen.serve import readiness

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from support.compose import ComposeStack
-from support.redis_server import free_port
+from support.ports import free_port
 
 # Beside the file of the stack's own gateway, which needs none.
 KEYS_FILE = ("--env", "TBSCREEN_API_KEYS_FILE=/var/lib/tbscreen/keys/e2e.json")

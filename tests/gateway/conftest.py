@@ -10,10 +10,11 @@ from redis import Redis
 from support.fake_bundle import publish_fake_bundle
 from support.fake_worker import FakeWorker, a_result
 from support.gateway_app import running_gateway
-from support.redis_server import running_redis
+from support.redis_server import as_user, running_redis
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_shared.jobs import JobStore
 from tbscreen_shared.queue import connect_redis
+from tbscreen_shared.redis_users import RedisUser
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +45,7 @@ def settings(redis: Redis, redis_url: str, tmp_path: Path) -> GatewaySettings:
     """On an empty Redis, with one published bundle."""
     publish_fake_bundle(tmp_path / "models", tmp_path / "staging")
     return GatewaySettings(
-        redis_url=SecretStr(redis_url),
+        redis_url=SecretStr(as_user(redis_url, RedisUser.GATEWAY)),
         blobs_dir=tmp_path / "blobs",
         models_dir=tmp_path / "models",
         max_upload_bytes=100_000,

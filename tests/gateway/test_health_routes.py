@@ -9,7 +9,7 @@ from redis import Redis
 from support.blob_files import blob_files
 from support.fake_worker import FakeWorker
 from support.gateway_app import PNG, as_form, running_gateway
-from support.redis_server import free_port
+from support.ports import free_port
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_shared.bundle import ModelStore
 from tbscreen_shared.contracts import ModelRef

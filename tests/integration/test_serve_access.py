@@ -8,7 +8,7 @@ import pytest
 
 from support.api_keys import add_key, bearer, revoke
 from support.radiographs import radiograph_files
-from support.redis_server import free_port
+from support.ports import free_port
 from support.serving import MODELS_DIR, Serving, run_tbscreen, running_serve
 from tbscreen import AccessDenied, Client
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from support.redis_server import free_port, running_redis
+from support.ports import free_port
+from support.redis_server import running_redis
 from support.serving import MODELS_DIR, TBSCREEN, run_tbscreen, running_serve
 from tbscreen import Client
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.redis_server import free_port
+from support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import httpx
 
-from support.redis_server import free_port
+from support.ports import free_port
+from support.redis_server import as_user
+from tbscreen_shared.redis_users import RedisUser
 
 
 class GatewayProcess:
@@ -24,7 +26,7 @@ class GatewayProcess:
         self.log = directory / "gateway.log"
         self._environment = {
             **{name: value for name, value in os.environ.items() if "TBSCREEN" not in name},
-            "REDIS_URL": redis_url,
+            "REDIS_URL": as_user(redis_url, RedisUser.GATEWAY),
             "TBSCREEN_HOST": "127.0.0.1",
             "TBSCREEN_PORT": str(self.port),
             "TBSCREEN_BLOBS_DIR": str(self.blobs_dir),

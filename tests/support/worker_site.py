@@ -19,12 +19,14 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
+from support.redis_server import as_user
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.bundle import ModelStore
 from tbscreen_shared.contracts import ImageFormat, Job, JobStatus, WorkerBeat
 from tbscreen_shared.formats import SNIFF_BYTES
 from tbscreen_shared.jobs import JobStore, NewJob, done_channel
 from tbscreen_shared.queue import SCREEN_TASK, connect_redis, make_celery_app
+from tbscreen_shared.redis_users import RedisUser
 from tbscreen_shared.settings import SharedSettings
 from tbscreen_shared.workers import WorkerRegistry, pid_on_this_host
 
@@ -114,13 +116,14 @@ class WorkerSite:
         self.directory = directory
         self.environment = {
             "PATH": os.environ["PATH"],
-            "REDIS_URL": redis_url,
+            "REDIS_URL": as_user(redis_url, RedisUser.WORKER),
             "TBSCREEN_BLOBS_DIR": str(directory / "blobs"),
             "TBSCREEN_MODELS_DIR": str(directory / "models"),
             **{f"TBSCREEN_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self.settings = SharedSettings(
-            redis_url=SecretStr(redis_url),
+            # What it sends, the gateway would send.
+            redis_url=SecretStr(as_user(redis_url, RedisUser.GATEWAY)),
             blobs_dir=directory / "blobs",
             models_dir=directory / "models",
             **settings,

@@ -120,7 +120,6 @@ def test_the_command_fails_when_there_is_nothing_to_seed_with(
     (tmp_path / "source").mkdir()
     if manifest is not None:
         (tmp_path / "source" / "manifest.json").write_text(json.dumps(manifest))
-    monkeypatch.setenv("REDIS_URL", "redis://localhost:1/0")
     monkeypatch.setenv("TBSCREEN_MODELS_DIR", str(tmp_path / "models"))
     monkeypatch.setattr("sys.argv", ["seed", str(tmp_path / "source")])
 

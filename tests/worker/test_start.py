@@ -11,18 +11,12 @@ from celery import signals
 from tbscreen_worker.app import make_worker_app
 from tbscreen_worker.settings import WorkerSettings
 
-PROGRAMS = {
-    "tbscreen_worker": [],
-    "tbscreen_worker.seed": ["/nowhere"],
-    "tbscreen_worker.healthcheck": [],
-}
 
-
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", ["tbscreen_worker", "tbscreen_worker.healthcheck"])
 @pytest.mark.parametrize(
     ("environment", "named"),
     [
-        ({}, "REDIS_URL: Field required"),
+        ({}, "REDIS_URL: Value error, is missing"),
         ({"REDIS_URL": "redis://:hunter2@host:hunter2"}, "REDIS_URL: Value error, must be redis"),
         (
             {"REDIS_URL": "redis://:hunter2@host", "TBSCREEN_MAX_ATTEMPTS": "0"},
@@ -37,19 +31,33 @@ PROGRAMS = {
 def test_a_missing_or_wrong_setting_is_named_in_one_line(
     program: str, environment: dict[str, str], named: str
 ) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", program, *PROGRAMS[program]],
+    ended = run(program, environment)
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1
+    assert ended.stderr.startswith(f"{program}: ")
+    assert named in ended.stderr
+    assert "hunter2" not in ended.stderr
+
+
+def test_seeding_needs_no_redis_and_names_what_is_wrong(tmp_path: Path) -> None:
+    environment = {"TBSCREEN_MODELS_DIR": str(tmp_path / "models")}
+    wrong = run("tbscreen_worker.seed", {**environment, "TBSCREEN_LOG_LEVEL": "LOUD"}, "/nowhere")
+    assert wrong.returncode == 2
+    assert "TBSCREEN_LOG_LEVEL: " in wrong.stderr
+    assert run("tbscreen_worker.seed", environment, "/nowhere").returncode == 1
+
+
+def run(
+    program: str, environment: dict[str, str], *arguments: str
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", program, *arguments],
         env=environment,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert ended.returncode == 2
-    assert len(ended.stderr.splitlines()) == 1
-    assert ended.stderr.startswith(f"{program}: ")
-    assert named in ended.stderr
-    assert "hunter2" not in ended.stderr
 
 
 def test_the_healthcheck_does_without_the_model_stack() -> None:

@@ -35,7 +35,8 @@ def serve(
     """Run gateway, workers and an embedded Redis here, until Ctrl-C.
 
     Everything is stored under the data folder: after a crash or a power cut, accepted radiographs
-    are still answered. Where REDIS_URL is set, that Redis is used and none is started.
+    are still answered. Where REDIS_URL or REDIS_URL_FILE is set, that Redis is used and none is
+    started.
 
     On an address that other machines reach, it starts only once there is an API key: see `tbscreen
     keys create --help`. TBSCREEN_AUTH=off lets everybody in. Keys are looked for in the data
@@ -59,7 +60,7 @@ def serve(
         data_dir=data_dir.resolve(),
         models_dir=models_dir.resolve(),
         keys_file=_keys_file(data_dir),
-        redis_url=os.environ.get("REDIS_URL") or None,
+        embeds_redis=not (os.environ.get("REDIS_URL") or os.environ.get("REDIS_URL_FILE")),
     )
     try:
         run(settings)

@@ -4,9 +4,17 @@ import sys
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from redis.connection import parse_url
+
+from tbscreen_shared.redis_url import complete_redis_url
 
 _PREFIX: Final = "TBSCREEN_"
 
@@ -14,18 +22,45 @@ _REDELIVERY_MARGIN_S: Final = 10
 """For the wait for a model, the killing of a child and the requeueing, beside the job itself."""
 
 
-class SharedSettings(BaseSettings):
-    """Read from the environment with the prefix TBSCREEN_; REDIS_URL is also taken bare."""
+class ProcessSettings(BaseSettings):
+    """What a process needs that reads or writes models and does nothing else.
+
+    Read from the environment with the prefix TBSCREEN_.
+    """
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, populate_by_name=True)
 
-    redis_url: SecretStr = Field(
-        validation_alias="REDIS_URL", description="redis://[:password@]host:port/db; required"
-    )
-    blobs_dir: Path = Field(default=Path("/var/lib/tbscreen/blobs"))
     models_dir: Path = Field(default=Path("/var/lib/tbscreen/models"))
     log_format: str = Field(default="json", pattern="^(json|text)$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+
+class SharedSettings(ProcessSettings):
+    """Read from the environment with the prefix TBSCREEN_; REDIS_URL and its file without it.
+
+    `redis_url` comes out complete, with the options of TLS: `redis_url.complete_redis_url`.
+    """
+
+    redis_ca_file: Path | None = Field(
+        default=None, description="PEM file of who signed Redis' certificate; else the system's"
+    )
+    redis_certificate_file: Path | None = Field(
+        default=None, description="PEM file, for a Redis that asks its clients for a certificate"
+    )
+    redis_key_file: Path | None = Field(default=None, description="that certificate's key")
+    redis_url_file: Path | None = Field(
+        default=None,
+        validation_alias="REDIS_URL_FILE",
+        description="file that holds what REDIS_URL would",
+    )
+    # After all that it is made of: pydantic validates in this order.
+    redis_url: SecretStr = Field(
+        default=SecretStr(""),
+        validate_default=True,
+        validation_alias="REDIS_URL",
+        description="redis[s]://[user:password@]host:port/db; it or its file is required",
+    )
+    blobs_dir: Path = Field(default=Path("/var/lib/tbscreen/blobs"))
     result_ttl_s: int = Field(default=24 * 3600, gt=0, description="life of a finished job")
     max_attempts: int = Field(default=3, gt=0, description="deliveries before a job is given up")
     visibility_timeout_s: int = Field(
@@ -35,13 +70,25 @@ class SharedSettings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _is_a_redis_url(cls, url: SecretStr) -> SecretStr:
-        try:
-            parse_url(url.get_secret_value())  # type: ignore[no-untyped-call]  # redis-py's
-        except ValueError:
-            # Not the cause: it may quote a part of the URL, and that the password.
-            raise ValueError("must be redis://[:password@]host:port/db") from None
-        return url
+    def _is_complete(cls, given: SecretStr, info: ValidationInfo) -> SecretStr:
+        url, file = given.get_secret_value(), info.data.get("redis_url_file")
+        if url and file:
+            raise ValueError("is given, and REDIS_URL_FILE too: which one is meant?")
+        if file:
+            try:
+                url = file.read_text().strip()
+            except (OSError, UnicodeDecodeError):
+                raise ValueError(f"can not be read from REDIS_URL_FILE ({file})") from None
+        if not url:
+            raise ValueError("is missing: set it, or REDIS_URL_FILE")
+        return SecretStr(
+            complete_redis_url(
+                url,
+                ca_file=info.data.get("redis_ca_file"),
+                certificate_file=info.data.get("redis_certificate_file"),
+                key_file=info.data.get("redis_key_file"),
+            )
+        )
 
     @model_validator(mode="after")
     def _jobs_end_before_they_are_redelivered(self) -> Self:
@@ -54,7 +101,7 @@ class SharedSettings(BaseSettings):
         return self
 
 
-_Settings = TypeVar("_Settings", bound=SharedSettings)
+_Settings = TypeVar("_Settings", bound=ProcessSettings)
 
 
 def load_settings(kind: type[_Settings], *, program: str) -> _Settings:
@@ -64,7 +111,7 @@ def load_settings(kind: type[_Settings], *, program: str) -> _Settings:
         SystemExit: with status 2, when one is missing or wrong; stderr then has a line for each.
     """
     try:
-        return kind()  # type: ignore[call-arg]  # from the environment
+        return kind()
     except ValidationError as error:
         for item in error.errors():
             sys.stderr.write(f"{program}: {_variable(kind, item['loc'])}{item['msg']}\n")
@@ -72,9 +119,12 @@ def load_settings(kind: type[_Settings], *, program: str) -> _Settings:
         raise SystemExit(2) from None
 
 
-def _variable(kind: type[SharedSettings], location: tuple[int | str, ...]) -> str:
+def _variable(kind: type[ProcessSettings], location: tuple[int | str, ...]) -> str:
     """Returns the variable to name before a message; of a rule about several, none."""
     if not location:
         return ""
     name = str(location[0])
-    return f"{_PREFIX}{name.upper()}: " if name in kind.model_fields else f"{name}: "
+    field = kind.model_fields.get(name)
+    if field is None:
+        return f"{name}: "
+    return f"{field.validation_alias or _PREFIX + name.upper()}: "

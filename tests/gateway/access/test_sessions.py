@@ -10,7 +10,7 @@ from redis import Redis
 
 from support.api_keys import add_key, bearer, revoke
 from support.gateway_app import PNG, as_form, running_gateway
-from support.redis_server import free_port
+from support.ports import free_port
 from tbscreen_gateway.access.sessions import SESSION_LIFE, SessionStore
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_shared.access import ApiKey, Scope

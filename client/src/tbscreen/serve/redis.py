@@ -1,12 +1,13 @@
-"""The embedded Redis: on loopback, behind a password, nothing accepted ever lost."""
+"""The embedded Redis: on loopback, behind passwords, nothing accepted ever lost."""
 
 import asyncio
 import importlib.util
 import os
 import random
-import secrets
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from tbscreen.serve.errors import ServeError
 # outgoing connection, a client's attempt to reach this very port included, can take the port.
 _PORTS: Final = range(20000, 30000)
 _CONFIG: Final = "redis.conf"
+_SECRETS: Final = "secrets"
+_SECRETS_TIMEOUT_S: Final = 30.0
 _PING_TIMEOUT_S: Final = 2.0
 _STOP_GRACE_S: Final = 10.0
 
@@ -43,27 +46,25 @@ class EmbeddedRedis:
     """Where the embedded Redis listens, and how it is run.
 
     Attributes:
-        directory: its files, private to the user.
+        directory: its files, private to the user; its passwords too, made anew at each start.
         port: on 127.0.0.1.
-        password: made anew at each start.
     """
 
     directory: Path
     port: int
-    password: str
 
-    @property
-    def url(self) -> str:
-        """The redis:// URL, password included."""
-        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+    def url_file(self, service: str) -> Path:
+        """Returns the file with a service's address and password: `gateway` or `worker`."""
+        return self.directory / _SECRETS / service / "redis-url"
 
     def spec(self, environment: Mapping[str, str]) -> ChildSpec:
-        """Writes the configuration and returns what to run.
+        """Writes passwords, users and configuration, and returns what to run.
 
         Raises:
-            ServeError: there is no redis-server.
+            ServeError: there is no redis-server, or something could not be written.
         """
         binary = find_redis_server()
+        self._write_secrets()
         self._write_config()
         return ChildSpec(
             name="redis",
@@ -82,7 +83,8 @@ class EmbeddedRedis:
             async with asyncio.timeout(_PING_TIMEOUT_S):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 try:
-                    writer.write(f"AUTH {self.password}\r\nPING\r\n".encode())
+                    password = (self.directory / _SECRETS / "redis" / "probe").read_text().strip()
+                    writer.write(f"AUTH probe {password}\r\nPING\r\n".encode())
                     replies = await reader.readline() + await reader.readline()
                 finally:
                     writer.close()
@@ -92,16 +94,29 @@ class EmbeddedRedis:
             return False
         return replies == b"+OK\r\n+PONG\r\n"
 
+    def _write_secrets(self) -> None:
+        """By the services' own program, so that they have the same rights here as anywhere."""
+        command = [sys.executable, "-P", "-m", "tbscreen_shared.redis_secrets", "--rotate"]
+        command += ["--address", f"127.0.0.1:{self.port}", str(self.directory / _SECRETS)]
+        try:
+            subprocess.run(
+                command, check=True, capture_output=True, text=True, timeout=_SECRETS_TIMEOUT_S
+            )
+        except subprocess.CalledProcessError as error:
+            raise ServeError(f"Redis' passwords can not be written: {error.stderr}") from error
+        except subprocess.TimeoutExpired as error:
+            raise ServeError("making Redis' passwords took too long") from error
+
     def _write_config(self) -> None:
         lines = (
             "bind 127.0.0.1",
             f"port {self.port}",
-            f"requirepass {self.password}",
+            f"aclfile {_SECRETS}/redis/users.acl",
             "daemonize no",
             "loglevel warning",
             'logfile ""',
             'save ""',
-            # A job that was answered 202 must outlive a power cut; compose.yml says the same.
+            # A job that was answered 202 must outlive a power cut: as in docker-compose.yml.
             "appendonly yes",
             "appendfsync always",
             # An evicting Redis evicts the queue.
@@ -114,7 +129,7 @@ class EmbeddedRedis:
 
 
 def plan_redis(directory: Path) -> EmbeddedRedis:
-    """Returns an embedded Redis with a free port and a new password.
+    """Returns an embedded Redis with a free port.
 
     Args:
         directory: existing folder for its files.
@@ -128,7 +143,7 @@ def plan_redis(directory: Path) -> EmbeddedRedis:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        return EmbeddedRedis(directory, port, secrets.token_urlsafe(24))
+        return EmbeddedRedis(directory, port)
     raise ServeError(f"no port from {_PORTS[0]} to {_PORTS[-1]} is free for Redis")
 
 

@@ -43,7 +43,7 @@ class ServeSettings:
         data_dir: absolute folder for uploads and the embedded Redis.
         models_dir: absolute folder of published models.
         keys_file: absolute path of the API keys' file, which need not be there.
-        redis_url: a Redis that runs already, or None for an embedded one.
+        embeds_redis: whether to run one; else REDIS_URL or REDIS_URL_FILE names one.
     """
 
     host: str
@@ -52,7 +52,7 @@ class ServeSettings:
     data_dir: Path
     models_dir: Path
     keys_file: Path
-    redis_url: str | None
+    embeds_redis: bool
 
 
 def run(settings: ServeSettings) -> None:
@@ -70,7 +70,7 @@ def run(settings: ServeSettings) -> None:
     check_access(settings.host, settings.keys_file, os.environ)
     lock = lock_folder(make_private(settings.data_dir), patience_s=_REMAINS_PATIENCE_S)
     redis = None
-    if settings.redis_url is None:
+    if settings.embeds_redis:
         redis = plan_redis(make_private(settings.data_dir / "redis"))
     specs = _plan(settings, redis)
     journal = Journal(Console(stderr=True))
@@ -106,7 +106,6 @@ def _plan(settings: ServeSettings, redis: EmbeddedRedis | None) -> list[ChildSpe
     environment = {
         **inherited,
         "PYTHONUNBUFFERED": "1",
-        "REDIS_URL": redis.url if redis else settings.redis_url or "",
         "TBSCREEN_BLOBS_DIR": str(blobs),
         "TBSCREEN_MODELS_DIR": str(settings.models_dir),
         "TBSCREEN_API_KEYS_FILE": str(settings.keys_file),
@@ -115,10 +114,19 @@ def _plan(settings: ServeSettings, redis: EmbeddedRedis | None) -> list[ChildSpe
         "TBSCREEN_WORKER_CONCURRENCY": str(settings.workers),
     }
     services = [
-        ChildSpec("worker", _module("tbscreen_worker"), environment, _WORKER_GRACE_S),
-        ChildSpec("gateway", _module("tbscreen_gateway"), environment, _GATEWAY_GRACE_S),
+        ChildSpec(name, _module(f"tbscreen_{name}"), _with_redis(environment, redis, name), grace_s)
+        for name, grace_s in (("worker", _WORKER_GRACE_S), ("gateway", _GATEWAY_GRACE_S))
     ]
     return [redis.spec(os.environ), *services] if redis else services
+
+
+def _with_redis(
+    environment: Mapping[str, str], redis: EmbeddedRedis | None, service: str
+) -> Mapping[str, str]:
+    if redis is None:
+        return environment
+    # By file: a process's environment is for more to see.
+    return {**environment, "REDIS_URL": "", "REDIS_URL_FILE": str(redis.url_file(service))}
 
 
 def _module(name: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Final
 from tbscreen_shared.bundle import ModelStore
 from tbscreen_shared.errors import BundleError
 from tbscreen_shared.logging import configure_logging
-from tbscreen_shared.settings import SharedSettings, load_settings
+from tbscreen_shared.settings import ProcessSettings, load_settings
 from tbscreen_worker.predictor import LiteRtPredictor
 
 _log: Final = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tbscreen_worker.seed", description=__doc__)
     parser.add_argument("source", type=Path, help="folder of the default bundle")
     arguments = parser.parse_args()
-    settings = load_settings(SharedSettings, program="tbscreen_worker.seed")
+    settings = load_settings(ProcessSettings, program="tbscreen_worker.seed")
     configure_logging("seed", log_format=settings.log_format, level=settings.log_level)
     try:
         seed(arguments.source, settings.models_dir)

@@ -2,14 +2,16 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
+from redis import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError
 
 from tbscreen.serve import ServeError, redis
 from tbscreen.serve.redis import EmbeddedRedis, find_redis_server, plan_redis
@@ -32,18 +34,19 @@ def running(embedded: EmbeddedRedis) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def talk(embedded: EmbeddedRedis, *commands: str, password: str | None = None) -> list[str]:
-    with socket.create_connection(("127.0.0.1", embedded.port), timeout=5) as connection:
-        lines = connection.makefile("r", newline="\r\n")
-        replies = []
-        for command in (f"AUTH {password or embedded.password}", *commands):
-            connection.sendall(f"{command}\r\n".encode())
-            reply = lines.readline().rstrip("\r\n")
-            if reply.startswith("$") and reply != "$-1":
-                reply = lines.readline().rstrip("\r\n")
-            replies.append(reply)
-        lines.close()
-        return replies[1:] if password is None else replies
+def password_of(embedded: EmbeddedRedis, user: str) -> str:
+    return (embedded.directory / "secrets" / "redis" / user).read_text().strip()
+
+
+@contextmanager
+def admin_of(embedded: EmbeddedRedis) -> Iterator[Redis]:
+    with Redis(
+        port=embedded.port,
+        username="admin",
+        password=password_of(embedded, "admin"),
+        decode_responses=True,
+    ) as client:
+        yield client
 
 
 def test_does_not_answer_before_it_runs(tmp_path: Path) -> None:
@@ -53,57 +56,64 @@ def test_does_not_answer_before_it_runs(tmp_path: Path) -> None:
 def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
     embedded = plan_redis(tmp_path)
     with running(embedded) as process:
-        assert talk(embedded, "SET job 42") == ["+OK"]
+        with admin_of(embedded) as admin:
+            admin.set("job", "42")
         process.kill()
         process.wait()
-    with running(embedded):
-        assert talk(embedded, "GET job") == ["42"]
+    with running(embedded), admin_of(embedded) as admin:
+        assert admin.get("job") == "42"
 
 
-def test_data_is_found_again_with_the_next_starts_port_and_password(tmp_path: Path) -> None:
+def test_data_is_found_again_with_the_next_starts_port_and_passwords(tmp_path: Path) -> None:
     first, second = plan_redis(tmp_path), plan_redis(tmp_path)
-    assert first.password != second.password
-    with running(first):
-        talk(first, "SET job 42")
-    with running(second):
-        assert talk(second, "GET job") == ["42"]
+    with running(first), admin_of(first) as admin:
+        admin.set("job", "42")
+        former = password_of(first, "admin")
+    with running(second), admin_of(second) as admin:
+        assert admin.get("job") == "42"
+        assert password_of(second, "admin") != former
 
 
 def test_is_durable_and_never_evicts(tmp_path: Path) -> None:
     embedded = plan_redis(tmp_path)
-    with running(embedded):
-        connection = socket.create_connection(("127.0.0.1", embedded.port), timeout=5)
-        with connection:
-            connection.sendall(f"AUTH {embedded.password}\r\nCONFIG GET *\r\n".encode())
-            text = b""
-            while b"maxmemory-policy" not in text or b"appendfsync" not in text:
-                text += connection.recv(65536)
-    words = text.decode().split("\r\n")
-    for name, value in (
-        ("appendonly", "yes"),
-        ("appendfsync", "always"),
-        ("maxmemory-policy", "noeviction"),
-        ("bind", "127.0.0.1"),
-    ):
-        assert words[words.index(name) + 2] == value
+    wanted = {
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "maxmemory-policy": "noeviction",
+        "bind": "127.0.0.1",
+    }
+    with running(embedded), admin_of(embedded) as admin:
+        configured = cast("dict[str, str]", admin.config_get("*"))
+    assert {name: configured[name] for name in wanted} == wanted
 
 
 def test_stranger_is_turned_away(tmp_path: Path) -> None:
     embedded = plan_redis(tmp_path)
     with running(embedded):
-        with socket.create_connection(("127.0.0.1", embedded.port), timeout=5) as connection:
-            connection.sendall(b"PING\r\n")
-            assert connection.recv(64).startswith(b"-NOAUTH")
-        assert talk(embedded, password="wrong")[0].startswith("-WRONGPASS")
+        with Redis(port=embedded.port) as stranger, pytest.raises(AuthenticationError):
+            stranger.ping()
+        wrong = Redis(port=embedded.port, username="admin", password="wrong")
+        with wrong, pytest.raises(AuthenticationError):
+            wrong.ping()
 
 
-def test_password_is_in_a_private_file_and_in_no_argument(tmp_path: Path) -> None:
+def test_services_have_their_rights_and_no_more(tmp_path: Path) -> None:
+    embedded = plan_redis(tmp_path)
+    with running(embedded):
+        for service in ("gateway", "worker"):
+            url = embedded.url_file(service).read_text().strip()
+            with Redis.from_url(url) as client:
+                client.set("tbscreen:a-key", "1")
+                with pytest.raises(NoPermissionError):
+                    client.flushall()
+
+
+def test_passwords_are_in_private_files_and_in_no_argument(tmp_path: Path) -> None:
     embedded = plan_redis(tmp_path)
     (tmp_path / "redis.conf").write_text("left over, readable by all")
-    spec = embedded.spec({})
-    assert not any(embedded.password in word for word in spec.command)
+    assert embedded.spec({}).command[1:] == ("redis.conf",)
     assert (tmp_path / "redis.conf").stat().st_mode & 0o777 == 0o600
-    assert embedded.password in (tmp_path / "redis.conf").read_text()
+    assert (tmp_path / "secrets").stat().st_mode & 0o077 == 0
 
 
 def test_port_lies_below_the_ephemeral_range(tmp_path: Path) -> None:

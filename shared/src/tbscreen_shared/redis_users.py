@@ -1,0 +1,75 @@
+"""Who may do what in Redis: the one definition, for every Redis that tbscreen starts.
+
+Written for Redis 6.2, the embedded one, and understood by 7 alike.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+
+class RedisUser(StrEnum):
+    """Who connects. Redis' own `default` user, who needs no name, is off."""
+
+    GATEWAY = "gateway"
+    WORKER = "worker"
+    PROBE = "probe"
+    ADMIN = "admin"
+
+
+_KEYS: Final = (
+    "~tbscreen:*",
+    # kombu's: the queue, its lists by priority (a separator of two control characters, then the
+    # priority), what is routed to it, and what workers have in hand.
+    "~tbscreen",
+    "~tbscreen??[369]",
+    "~_kombu.binding*",
+    "~unacked",
+    "~unacked_index",
+    "~unacked_mutex",
+)
+
+_CHANNELS: Final = ("resetchannels", "&tbscreen:done:*")
+
+# Whole categories by type of value, so that a new script needs no new rule; of what reaches beyond
+# a key of theirs, only what is named. `@dangerous` has KEYS, SORT, RESTORE, MIGRATE, SWAPDB, the
+# FLUSHes and, with `@admin`, CONFIG, DEBUG, SHUTDOWN, MONITOR, REPLICAOF and ACL.
+_COMMANDS: Final = (
+    "-@all",
+    *("+@string", "+@hash", "+@list", "+@set", "+@sortedset", "+@stream"),
+    *("+@connection", "+@transaction"),
+    *("-@admin", "-@dangerous"),
+    *("+del", "+unlink", "+exists", "+type"),
+    *("+expire", "+pexpire", "+expireat", "+pexpireat", "+persist", "+ttl", "+pttl"),
+    *("+eval", "+evalsha", "+script|load", "+script|exists"),
+    *("+time", "+publish"),
+)
+
+_LISTENING: Final = ("+subscribe", "+unsubscribe", "+psubscribe", "+punsubscribe")
+
+_RULES: Final[Mapping[RedisUser, tuple[str, ...]]] = {
+    RedisUser.GATEWAY: (*_KEYS, *_CHANNELS, *_COMMANDS, *_LISTENING),
+    RedisUser.WORKER: (*_KEYS, *_CHANNELS, *_COMMANDS),
+    RedisUser.PROBE: ("resetchannels", "-@all", "+ping"),
+    RedisUser.ADMIN: ("~*", "&*", "+@all"),
+}
+
+
+def acl_file(passwords: Mapping[RedisUser, str]) -> str:
+    """Returns the text of Redis' `aclfile`; it holds the passwords' SHA-256, not the passwords.
+
+    That is what Redis itself stores. It is safe for passwords that are random and long, and for no
+    others.
+
+    Args:
+        passwords: one for each user.
+
+    Raises:
+        KeyError: a user has none.
+    """
+    lines = ["user default reset off"]
+    for user, rules in _RULES.items():
+        digest = hashlib.sha256(passwords[user].encode()).hexdigest()
+        lines.append(" ".join(("user", user, "reset", "on", f"#{digest}", *rules)))
+    return "\n".join(lines) + "\n"
