@@ -36,24 +36,25 @@ def redis_server_binary() -> str:
 _SAID_IN_VAIN = {"client", "client|setinfo"}
 """redis-py tells its own name where Redis is new enough, and does without elsewhere."""
 
-_PASSWORDS = {user: f"{user}-password" for user in RedisUser}
+PASSWORDS = {user: f"{user}-password" for user in RedisUser}
 
 
 def as_user(url: str, user: RedisUser) -> str:
     """The address of the same Redis with another user's name and password."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{user}:{_PASSWORDS[user]}@{host}"))
+    return urlunsplit(parts._replace(netloc=f"{user}:{PASSWORDS[user]}@{host}"))
 
 
 class RedisServer:
     """A redis-server process on loopback that can be killed and started again on its data."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *arguments: str, binary: str | None = None) -> None:
         self._directory = directory
+        self._command = (binary or redis_server_binary(), *arguments)
         self.port = free_port()
         self.url = as_user(f"redis://127.0.0.1:{self.port}/0", RedisUser.ADMIN)
-        (directory / "users.acl").write_text(acl_file(_PASSWORDS))
+        (directory / "users.acl").write_text(acl_file(PASSWORDS))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -61,7 +62,7 @@ class RedisServer:
         with log:
             self._process = subprocess.Popen(
                 [
-                    redis_server_binary(),
+                    *self._command,
                     *("--port", str(self.port), "--bind", "127.0.0.1"),
                     *("--dir", str(self._directory), "--appendonly", "yes"),
                     *("--aclfile", str(self._directory / "users.acl")),
@@ -73,7 +74,7 @@ class RedisServer:
                 stdout=log,
                 stderr=log,
             )
-        login = f"AUTH {RedisUser.PROBE} {_PASSWORDS[RedisUser.PROBE]}"
+        login = f"AUTH {RedisUser.PROBE} {PASSWORDS[RedisUser.PROBE]}"
         deadline = time.monotonic() + 15
         while time.monotonic() < deadline:
             with socket.socket() as probe:

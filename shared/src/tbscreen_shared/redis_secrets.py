@@ -20,7 +20,9 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
+from redis.retry import Retry
 
 from tbscreen_shared.redis_users import RedisUser, acl_file
 
@@ -110,6 +112,7 @@ def reload_users(address: str, admin_password: str) -> str:
         password=admin_password,
         socket_timeout=_RELOAD_TIMEOUT_S,
         socket_connect_timeout=_RELOAD_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
     )
     try:
         with admin:

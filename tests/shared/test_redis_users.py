@@ -1,0 +1,125 @@
+"""The rights of Redis' users, as a real Redis enforces them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from redis import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
+
+from support.redis_server import RedisServer, as_user
+from tbscreen_shared.redis_users import RedisUser, acl_file
+
+SERVICES = (RedisUser.GATEWAY, RedisUser.WORKER)
+
+FORBIDDEN = [
+    "ACL LIST",
+    "CLIENT LIST",
+    "CONFIG GET *",
+    "DBSIZE",
+    "DEBUG SLEEP 0",
+    "FLUSHALL",
+    "FLUSHDB",
+    "INFO",
+    "KEYS *",
+    "MIGRATE host 1 tbscreen:job:1 0 1",
+    "MODULE LIST",
+    "MONITOR",
+    "PUBSUB CHANNELS",
+    "RANDOMKEY",
+    "REPLICAOF NO ONE",
+    "RESTORE tbscreen:job:1 0 payload",
+    "SAVE",
+    "SCAN 0",
+    "SCRIPT FLUSH",
+    "SHUTDOWN NOSAVE",
+    "SLOWLOG GET",
+    "SWAPDB 0 1",
+    "GET elsewhere",
+    "SET tbscreenx 1",
+    "PUBLISH elsewhere message",
+]
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Redis]:
+    with Redis.from_url(url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    # Not `running_redis`, which holds each denial against its user: here they are meant.
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server.url
+    server.kill()
+
+
+@pytest.mark.parametrize("user", SERVICES)
+@pytest.mark.parametrize("command", FORBIDDEN)
+def test_a_service_may_not(server_url: str, user: RedisUser, command: str) -> None:
+    with connected(as_user(server_url, user)) as client, pytest.raises(NoPermissionError):
+        client.execute_command(*command.split(" "))
+
+
+@pytest.mark.parametrize("user", SERVICES)
+@pytest.mark.parametrize("call", ["'FLUSHALL'", "'GET', 'elsewhere'", "'PUBLISH', 'elsewhere', ''"])
+def test_a_script_may_do_no_more_than_its_caller(
+    server_url: str, user: RedisUser, call: str
+) -> None:
+    with (
+        connected(as_user(server_url, user)) as client,
+        pytest.raises(ResponseError, match="The user executing the script can't"),
+    ):
+        client.eval(f"return redis.call({call})", 0)
+
+
+@pytest.mark.parametrize("user", SERVICES)
+def test_a_service_may_use_its_keys_in_a_script_and_announce(
+    server_url: str, user: RedisUser
+) -> None:
+    script = "redis.call('PUBLISH', ARGV[1], 'x') return redis.call('HSET', KEYS[1], 'a', 1)"
+    with connected(as_user(server_url, user)) as client:
+        client.register_script(script)(keys=[f"tbscreen:job:{user}"], args=["tbscreen:done:1"])
+        client.xadd("tbscreen:a-stream", {"a": "1"})
+        client.xtrim("tbscreen:a-stream", maxlen=0)
+        assert client.hget(f"tbscreen:job:{user}", "a") == "1"
+
+
+def test_only_the_gateway_listens(server_url: str) -> None:
+    with connected(as_user(server_url, RedisUser.GATEWAY)) as client:
+        subscription = client.pubsub()
+        subscription.psubscribe("tbscreen:done:*")
+        assert subscription.get_message(timeout=5)["type"] == "psubscribe"
+        subscription.close()
+        with pytest.raises(NoPermissionError):
+            client.execute_command("PSUBSCRIBE", "*")
+    with (
+        connected(as_user(server_url, RedisUser.WORKER)) as client,
+        pytest.raises(NoPermissionError),
+    ):
+        client.execute_command("PSUBSCRIBE", "tbscreen:done:*")
+
+
+def test_the_probe_may_ask_for_life_alone(server_url: str) -> None:
+    with connected(as_user(server_url, RedisUser.PROBE)) as client:
+        assert client.ping()
+        with pytest.raises(NoPermissionError):
+            client.get("tbscreen:job:1")
+
+
+def test_nobody_comes_in_without_a_name(server_url: str) -> None:
+    host = server_url.rpartition("@")[2]
+    with connected(f"redis://{host}") as client, pytest.raises(AuthenticationError):
+        client.ping()
+    with connected(f"redis://:admin-password@{host}") as client, pytest.raises(AuthenticationError):
+        client.ping()
+
+
+def test_the_file_holds_no_password() -> None:
+    passwords = {user: f"the-password-of-{user}" for user in RedisUser}
+    text = acl_file(passwords)
+    assert not any(password in text for password in passwords.values())
+    with pytest.raises(KeyError):
+        acl_file({RedisUser.ADMIN: "alone"})
