@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
-from support.redis_server import RedisServer, as_user
+from support.redis_server import RedisServer, as_user, redis_server_binary
 from tbscreen_shared.redis_users import RedisUser, acl_file
 
 SERVICES = (RedisUser.GATEWAY, RedisUser.WORKER)
@@ -115,6 +116,33 @@ def test_nobody_comes_in_without_a_name(server_url: str) -> None:
         client.ping()
     with connected(f"redis://:admin-password@{host}") as client, pytest.raises(AuthenticationError):
         client.ping()
+
+
+def every_redis_server() -> list[str]:
+    found = {redis_server_binary()}
+    found |= {str(Path(folder) / "redis-server") for folder in ("/usr/bin", "/usr/local/bin")}
+    return sorted(path for path in found if Path(path).is_file())
+
+
+@pytest.mark.parametrize("binary", every_redis_server())
+def test_what_scripts_and_transactions_wrote_outlives_a_restart(
+    binary: str, tmp_path: Path
+) -> None:
+    server = RedisServer(tmp_path, binary=binary)
+    server.start()
+    with connected(as_user(server.url, RedisUser.GATEWAY)) as client:
+        script = "for _, key in ipairs(KEYS) do redis.call('SET', key, 'script') end"
+        client.register_script(script)(keys=["tbscreen:a", "tbscreen:b"])
+        with client.pipeline(transaction=True) as transaction:
+            transaction.set("tbscreen:c", "transaction")
+            transaction.lpush("tbscreen", "task")
+            transaction.execute()
+    server.kill()
+    server.start()
+    with connected(server.url) as admin:
+        found = admin.keys("*")
+    server.kill()
+    assert sorted(found) == ["tbscreen", "tbscreen:a", "tbscreen:b", "tbscreen:c"]
 
 
 def test_the_file_holds_no_password() -> None:

@@ -42,22 +42,32 @@ class ComposeStack:
         return done.stdout
 
     def up(self, *, workers: int) -> None:
-        services = ("redis", "models-init", "gateway", "worker")
         self.compose(
             *("up", "--detach", "--no-build", "--no-recreate", "--wait"),
             *("--wait-timeout", "180", "--scale", f"worker={workers}"),
-            # models-init ends, which --wait would take for a failure, unless others wait for it.
-            *(name for name in services if name != "models-init"),
+            # The others end, which --wait would take for a failure, unless these wait for them.
+            *("redis", "gateway", "worker"),
         )
 
     def containers(self, service: str) -> list[str]:
-        return self.compose("ps", "--quiet", service).split()
+        """The service's containers, those that have ended too."""
+        return self.compose("ps", "--all", "--quiet", service).split()
+
+    def redis_cli(self, *arguments: str) -> str:
+        """Runs redis-cli as the operator does."""
+        as_admin = 'REDISCLI_AUTH="$(cat /run/tbscreen/admin)" exec redis-cli --user admin "$@"'
+        return self.compose("exec", "-T", "redis", "sh", "-c", as_admin, "redis-cli", *arguments)
 
     def inspect(self, container: str) -> dict[str, Any]:
         done = subprocess.run(
             ["docker", "inspect", container], check=True, capture_output=True, text=True
         )
         return dict(json.loads(done.stdout)[0])
+
+    def processes(self, container: str) -> str:
+        """The command lines of a container's processes; empty for one that has ended."""
+        done = subprocess.run(["docker", "top", container, "-eo", "args"], capture_output=True)
+        return done.stdout.decode()
 
     def save_logs(self) -> Path:
         self._artifacts.mkdir(parents=True, exist_ok=True)

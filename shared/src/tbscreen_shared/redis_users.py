@@ -10,7 +10,7 @@ from typing import Final
 
 
 class RedisUser(StrEnum):
-    """Who connects. Redis' own `default` user, who needs no name, is off."""
+    """Who connects."""
 
     GATEWAY = "gateway"
     WORKER = "worker"
@@ -48,6 +48,13 @@ _COMMANDS: Final = (
 
 _LISTENING: Final = ("+subscribe", "+unsubscribe", "+psubscribe", "+punsubscribe")
 
+_NOBODY: Final = "user default reset off ~* &* +@all"
+"""Redis' own user for connections that give no name: nobody can be it, for it is off.
+
+It keeps all rights nevertheless. Redis 7.0 replays the append-only file in its name, and drops
+every transaction and script's effects in it that it may not do: all jobs, at the next start.
+"""
+
 _RULES: Final[Mapping[RedisUser, tuple[str, ...]]] = {
     RedisUser.GATEWAY: (*_KEYS, *_CHANNELS, *_COMMANDS, *_LISTENING),
     RedisUser.WORKER: (*_KEYS, *_CHANNELS, *_COMMANDS),
@@ -68,7 +75,7 @@ def acl_file(passwords: Mapping[RedisUser, str]) -> str:
     Raises:
         KeyError: a user has none.
     """
-    lines = ["user default reset off"]
+    lines = [_NOBODY]
     for user, rules in _RULES.items():
         digest = hashlib.sha256(passwords[user].encode()).hexdigest()
         lines.append(" ".join(("user", user, "reset", "on", f"#{digest}", *rules)))
