@@ -54,9 +54,10 @@ PYTEST = $(UV) run --quiet --isolated --frozen --no-default-groups --group test
 .PHONY: test
 test: $(UV) ## Run each member's tests and the integration tests (real Redis)
 	@$(MAKE) --no-print-directory -j2 --output-sync=target \
-	  test-training test-integration test-worker test-gateway test-client test-shared
+	  test-training test-integration test-worker test-gateway test-client test-shared \
+	  test-ci
 
-.PHONY: test-shared test-gateway test-worker test-training test-client test-integration
+.PHONY: test-shared test-gateway test-worker test-training test-client test-integration test-ci
 test-shared: $(UV)
 	$(PYTEST) --package tbscreen-shared --all-extras pytest tests/shared
 test-gateway: $(UV)
@@ -69,6 +70,8 @@ test-client: $(UV)
 	$(PYTEST) --package tbscreen pytest tests/client
 test-integration: $(UV)
 	$(PYTEST) --package tbscreen --extra serve pytest tests/integration
+test-ci: $(UV)
+	$(PYTEST) --group audit pytest tests/ci
 
 .PHONY: images
 images: ## Build the container images
@@ -82,6 +85,23 @@ e2e: $(UV) images ## Test the real compose stack, with a browser
 benchmark: $(UV) images ## Measure two compose workers beside a bare loop of two processes
 	$(UV) run --isolated --frozen --no-default-groups --group e2e --package tbscreen-worker python tests/benchmarks/throughput.py
 
+# What the images carry, extras and all; the tools of the tests are not in them.
+.PHONY: audit
+audit: $(UV) ## Ask OSV about known vulnerabilities of the locked dependencies
+	@mkdir -p dist/audit
+	@$(UV) export --quiet --frozen --all-packages --all-extras --no-dev --no-emit-workspace \
+	  --format requirements.txt --output-file dist/audit/requirements.txt
+	@$(UV) run --quiet --isolated --frozen --only-group audit python .ci/audit.py \
+	  dist/audit/requirements.txt
+
+.PHONY: sbom
+sbom: $(UV) ## List what each image carries, as CycloneDX, in dist/sbom
+	@mkdir -p dist/sbom
+	@for image in gateway worker training; do \
+	  $(UV) export --quiet --frozen --no-dev --package tbscreen-$$image --format cyclonedx1.5 \
+	    --preview-features sbom-export --output-file dist/sbom/$$image.cdx.json >/dev/null && \
+	  echo dist/sbom/$$image.cdx.json || exit 1; done
+
 .PHONY: clean
 clean: ## Remove environments, caches and the native run's data
-	rm -rf .venv .tools .cache .tbscreen .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .tools .cache .tbscreen .mypy_cache .ruff_cache .pytest_cache dist
