@@ -69,7 +69,8 @@ def test_secrets_are_each_services_own(stack: ComposeStack) -> None:
 
 
 def test_every_service_is_written_down_with_the_least_rights(stack: ComposeStack) -> None:
-    services: dict[str, dict[str, Any]] = json.loads(stack.compose("--profile", "admin", "config", "--format", "json")
+    services: dict[str, dict[str, Any]] = json.loads(
+        stack.compose("--profile", "admin", "config", "--format", "json")
     )["services"]
     assert set(services) == {*SERVICES, "admin", "training"}
     for service in services.values():

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from support.api_keys import add_key, bearer, revoke
-from support.radiographs import radiograph_files
 from support.ports import free_port
+from support.radiographs import radiograph_files
 from support.serving import MODELS_DIR, Serving, run_tbscreen, running_serve
 from tbscreen import AccessDenied, Client
 
