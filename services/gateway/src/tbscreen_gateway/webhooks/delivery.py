@@ -223,7 +223,7 @@ async def running_deliveries(
 
 def _host_of(url: str) -> str:
     """Returns the authority of a URL in its one form; of none, nothing."""
-    return url.split("/", 3)[2] if url else ""
+    return url.partition("://")[2].partition("/")[0]
 
 
 def _log(
