@@ -94,13 +94,17 @@ audit: $(UV) ## Ask OSV about known vulnerabilities of the locked dependencies
 	@$(UV) run --quiet --isolated --frozen --only-group audit python .ci/audit.py \
 	  dist/audit/requirements.txt
 
+# The same packages that each Dockerfile installs.
+SBOM = $(UV) export --quiet --frozen --no-dev --format cyclonedx1.5 --preview-features sbom-export \
+	--output-file dist/sbom
+
 .PHONY: sbom
 sbom: $(UV) ## List what each image carries, as CycloneDX, in dist/sbom
 	@mkdir -p dist/sbom
-	@for image in gateway worker training; do \
-	  $(UV) export --quiet --frozen --no-dev --package tbscreen-$$image --format cyclonedx1.5 \
-	    --preview-features sbom-export --output-file dist/sbom/$$image.cdx.json >/dev/null && \
-	  echo dist/sbom/$$image.cdx.json || exit 1; done
+	@$(SBOM)/gateway.cdx.json --package tbscreen-gateway --package tbscreen
+	@$(SBOM)/worker.cdx.json --package tbscreen-worker
+	@$(SBOM)/training.cdx.json --package tbscreen-training
+	@ls dist/sbom/*.cdx.json
 
 .PHONY: clean
 clean: ## Remove environments, caches and the native run's data

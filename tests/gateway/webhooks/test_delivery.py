@@ -11,7 +11,8 @@ from redis import Redis
 from standardwebhooks.webhooks import Webhook
 
 from support.fake_worker import a_result
-from support.redis_server import free_port, running_redis_server
+from support.ports import free_port
+from support.redis_server import running_redis_server
 from support.webhook_receiver import Answer, WebhookReceiver, running_receiver, until
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.webhooks import delivery

@@ -11,7 +11,7 @@ import trustme
 from httpcore import AsyncMockBackend, AsyncMockStream, AsyncNetworkStream
 from standardwebhooks.webhooks import Webhook
 
-from support.redis_server import free_port
+from support.ports import free_port
 from support.webhook_receiver import Answer, WebhookReceiver, running_receiver
 from tbscreen_gateway.webhooks.connecting import PinnedBackend
 from tbscreen_gateway.webhooks.policy import parse_allowed
