@@ -14,6 +14,8 @@ _NOT_SHOWN = {"misdirected_request", "not_found", "method_not_allowed", "model_n
     "idempotency_conflict",
     "callback_not_allowed",
     "callback_not_found",
+    "job_not_dead",
+    "upload_gone",
 }
 
 

@@ -11,12 +11,25 @@ from tbscreen_gateway.sweeping import Sweeper
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.contracts import ImageFormat, JobError
 from tbscreen_shared.errors import ErrorCode
-from tbscreen_shared.jobs import JobStore, NewJob
+from tbscreen_shared.jobs import DeadJobs, JobStore, NewJob, RetainedUploads
 
 
 @pytest.fixture
 def blobs(tmp_path: Path) -> BlobStore:
     return BlobStore(tmp_path)
+
+
+def make_sweeper(
+    redis: Redis,
+    jobs: JobStore,
+    blobs: BlobStore,
+    *,
+    abandoned_after_s: float = 3600,
+    result_ttl_s: int = 600,
+) -> Sweeper:
+    dead = DeadJobs(redis, result_ttl_s=result_ttl_s)
+    retained = RetainedUploads(redis)
+    return Sweeper(jobs, dead, retained, blobs, abandoned_after_s=abandoned_after_s)
 
 
 def upload(blobs: BlobStore, *, age_s: float = 10) -> str:
@@ -33,7 +46,7 @@ def record(jobs: JobStore, job_id: str, blob: str) -> None:
 
 
 def test_uploads_that_a_job_needs_stay_and_the_rest_goes(
-    jobs: JobStore, blobs: BlobStore, tmp_path: Path
+    jobs: JobStore, redis: Redis, blobs: BlobStore, tmp_path: Path
 ) -> None:
     names = ("queued", "started", "dead", "ended", "erased")
     held = {name: upload(blobs) for name in names}
@@ -49,7 +62,7 @@ def test_uploads_that_a_job_needs_stay_and_the_rest_goes(
     upload(blobs)  # its gateway died before the record
     young = upload(blobs, age_s=0)
 
-    sweeper = Sweeper(jobs, blobs, abandoned_after_s=0.5)
+    sweeper = make_sweeper(redis, jobs, blobs, abandoned_after_s=0.5)
     assert sweeper.sweep() == 0, "an orphan must be seen as one for as long as that"
     time.sleep(0.6)
     assert sweeper.sweep() == 3
@@ -64,7 +77,7 @@ def test_a_job_that_comes_back_within_the_time_finds_its_upload(
     record(jobs, "1", blob)
     backup = redis.dump("tbscreen:job:1"), redis.zscore("tbscreen:queued", "1")
     redis.flushdb()
-    sweeper = Sweeper(jobs, blobs, abandoned_after_s=0.3)
+    sweeper = make_sweeper(redis, jobs, blobs, abandoned_after_s=0.3)
     assert sweeper.sweep() == 0
     redis.restore("tbscreen:job:1", 0, backup[0])  # type: ignore[arg-type]
     redis.zadd("tbscreen:queued", {"1": float(backup[1])})  # type: ignore[arg-type]
@@ -74,10 +87,10 @@ def test_a_job_that_comes_back_within_the_time_finds_its_upload(
 
 
 def test_nothing_is_erased_while_the_job_store_can_not_be_asked(
-    jobs: JobStore, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    jobs: JobStore, redis: Redis, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload(blobs)
-    sweeper = Sweeper(jobs, blobs, abandoned_after_s=0)
+    sweeper = make_sweeper(redis, jobs, blobs, abandoned_after_s=0)
 
     def lose() -> set[str]:
         raise ConnectionError("lost")
@@ -95,5 +108,21 @@ def test_a_dead_job_leaves_the_list_with_its_record(redis: Redis, blobs: BlobSto
         jobs.claim("1", worker="w")
     assert redis.zcard("tbscreen:dead") == 1
     time.sleep(2.1)
-    Sweeper(jobs, blobs).sweep()
+    make_sweeper(redis, jobs, blobs, result_ttl_s=1).sweep()
     assert redis.zcard("tbscreen:dead") == 0
+
+
+def test_a_retained_upload_is_erased_when_its_time_is_over_and_not_before(
+    redis: Redis, blobs: BlobStore, tmp_path: Path
+) -> None:
+    jobs = JobStore(redis, result_ttl_s=600, max_attempts=3, retain_uploads_s=1)
+    blob = upload(blobs)
+    record(jobs, "1", blob)
+    jobs.fail("1", JobError(code=ErrorCode.UNREADABLE_IMAGE, message="m"))
+    sweeper = make_sweeper(redis, jobs, blobs, abandoned_after_s=0)
+    assert sweeper.sweep() == 0
+    assert [path.name for path in blob_files(tmp_path)] == [blob]
+    time.sleep(2.1)
+    assert sweeper.sweep() == 1
+    assert blob_files(tmp_path) == []
+    assert sweeper.sweep() == 0

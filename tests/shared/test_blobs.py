@@ -146,3 +146,16 @@ def test_a_directory_that_is_no_store_is_told_from_an_empty_one(tmp_path: Path) 
         with pytest.raises(BlobStoreMissingError, match=wrong):
             BlobStore.existing(tmp_path / wrong).check_present()
     assert not (tmp_path / "missing").exists()
+
+
+def test_a_linked_blob_outlives_the_first_key(store: BlobStore) -> None:
+    with store.open_writer() as writer:
+        writer.write(b"radiograph")
+        key = writer.commit()
+    twin, size_bytes = store.link(key)
+    assert (twin != key, size_bytes) == (True, 10)
+    store.erase(key)
+    with store.open(twin) as stream:
+        assert stream.read() == b"radiograph"
+    with pytest.raises(FileNotFoundError):
+        store.link(key)

@@ -32,9 +32,13 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 class Bench:
     """Screening with a real Redis and real files, and a fake model."""
 
-    def __init__(self, redis: Redis, directory: Path, predictor: Predictor) -> None:
+    def __init__(
+        self, redis: Redis, directory: Path, predictor: Predictor, *, retain_uploads_s: int = 0
+    ) -> None:
         redis.flushdb()
-        self.jobs = JobStore(redis, result_ttl_s=60, max_attempts=3)
+        self.jobs = JobStore(
+            redis, result_ttl_s=60, max_attempts=3, retain_uploads_s=retain_uploads_s
+        )
         self.blobs = BlobStore(directory / "blobs")
         self.screening = Screening(
             self.jobs,
@@ -42,6 +46,7 @@ class Bench:
             self.blobs,
             lambda timeout_s: predictor,
             limits=ImageLimits(max_pixels=1_000_000),
+            retains=retain_uploads_s > 0,
         )
 
     def accept(self, content: bytes, job_id: str = "job") -> str:
@@ -94,6 +99,22 @@ def test_a_radiograph_is_answered_and_its_upload_erased(bench: Bench, radiograph
     assert result.input.format is ImageFormat.PNG
     assert result.input.sha256 == "ab" * 32
     assert result.warnings == []
+
+
+def test_a_retained_upload_stays_also_when_its_delivery_comes_again(
+    redis: Redis, tmp_path: Path, fake_predictor: Predictor, radiograph: bytes
+) -> None:
+    bench = Bench(redis, tmp_path, fake_predictor, retain_uploads_s=1000)
+    answered, damaged = bench.accept(radiograph), bench.accept(radiograph[:500], "damaged")
+
+    for _ in range(2):
+        bench.screening.screen("job")
+        bench.screening.screen("damaged")
+
+    assert bench.job().status is JobStatus.SUCCEEDED
+    assert bench.job("damaged").status is JobStatus.FAILED
+    assert bench.jobs.needed_blobs() == {answered, damaged}
+    assert bench.holds(answered) and bench.holds(damaged)
 
 
 def test_the_model_sees_the_radiograph_at_its_own_size(

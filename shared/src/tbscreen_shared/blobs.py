@@ -88,6 +88,26 @@ class BlobStore:
         """Removes a blob; one that is gone already is no error."""
         self.path(key).unlink(missing_ok=True)
 
+    def link(self, key: str) -> tuple[str, int]:
+        """Gives a blob a second key of its own, durably; returns that and the size in bytes.
+
+        The bytes stay until both keys are erased.
+
+        Raises:
+            FileNotFoundError: there is no such blob.
+            BlobError: the volume is failing.
+        """
+        twin = secrets.token_hex(16)
+        try:
+            self.path(twin).hardlink_to(self.path(key))
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _storage_error(error) from error
+        with _storage_errors():
+            _sync_directory(self._root)
+            return twin, self.path(twin).stat().st_size
+
     def keys(self, *, older_than_s: float) -> list[str]:
         """Returns the keys of the blobs that were committed before so many seconds.
 
@@ -207,13 +227,17 @@ class BlobWriter:
             os.fsync(self._stream.fileno())
             self._stream.close()
             self._partial.rename(self._final)
-            directory = os.open(self._final.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            _sync_directory(self._final.parent)
         self._stream = None
         return self.key
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 @contextmanager
@@ -221,8 +245,10 @@ def _storage_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise BlobError(ErrorCode.STORAGE_FULL, "the upload volume is full") from error
-        raise BlobError(
-            ErrorCode.INTERNAL_ERROR, f"the upload volume failed: {error.strerror}"
-        ) from error
+        raise _storage_error(error) from error
+
+
+def _storage_error(error: OSError) -> BlobError:
+    if error.errno in _FULL:
+        return BlobError(ErrorCode.STORAGE_FULL, "the upload volume is full")
+    return BlobError(ErrorCode.INTERNAL_ERROR, f"the upload volume failed: {error.strerror}")

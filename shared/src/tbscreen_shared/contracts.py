@@ -131,6 +131,9 @@ class Job(Frozen):
     attempts: int = Field(default=0, ge=0)
     queue_position: int | None = Field(default=None, ge=1, description="1 is next; while queued")
     batch_id: str | None = Field(default=None, description="the batch it was sent in")
+    retry_of: str | None = Field(
+        default=None, description="the job that was given up, whose radiograph this one reads again"
+    )
     result: JobResult | None = None
     error: JobError | None = None
     expires_at: datetime | None = Field(default=None, description="when a finished job is erased")

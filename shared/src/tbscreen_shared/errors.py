@@ -27,6 +27,8 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     JOB_NOT_FOUND = "job_not_found"
+    JOB_NOT_DEAD = "job_not_dead"
+    UPLOAD_GONE = "upload_gone"
     MODEL_NOT_FOUND = "model_not_found"
     HEATMAP_NOT_AVAILABLE = "heatmap_not_available"
     CALLBACK_NOT_ALLOWED = "callback_not_allowed"
@@ -56,6 +58,8 @@ HTTP_STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.JOB_NOT_FOUND: 404,
+    ErrorCode.JOB_NOT_DEAD: 409,
+    ErrorCode.UPLOAD_GONE: 410,
     ErrorCode.MODEL_NOT_FOUND: 404,
     ErrorCode.HEATMAP_NOT_AVAILABLE: 404,
     ErrorCode.CALLBACK_NOT_ALLOWED: 422,

@@ -12,7 +12,16 @@ from tbscreen_gateway.health import VERSION
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.observation import RequestObserver
 from tbscreen_gateway.problems import install_problem_handlers
-from tbscreen_gateway.routes import callbacks, health, jobs, models, pages, predict, session
+from tbscreen_gateway.routes import (
+    callbacks,
+    dead_jobs,
+    health,
+    jobs,
+    models,
+    pages,
+    predict,
+    session,
+)
 from tbscreen_gateway.services import LifespanState, running_services
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.waiting import FinishedJobs
@@ -58,7 +67,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     app.add_middleware(BrowserGuard, hosts=allowed_hosts(settings))
     app.add_middleware(RequestObserver, metrics=metrics)
     install_problem_handlers(app)
-    for module in (jobs, callbacks, predict, models, session, health, pages):
+    for module in (jobs, dead_jobs, callbacks, predict, models, session, health, pages):
         app.include_router(module.router)
     app.mount("/static", pages.Assets(directory=pages.STATIC_DIR), name="static")
     return app

@@ -19,6 +19,7 @@ QUEUED_JOB: Final[dict[str, Any]] = {
     "attempts": 0,
     "queue_position": 3,
     "batch_id": None,
+    "retry_of": None,
     "result": None,
     "error": None,
     "expires_at": None,
@@ -57,6 +58,17 @@ FAILED_JOB: Final[dict[str, Any]] = {
     **_FINISHED,
     "status": "failed",
     "error": {"code": "unreadable_image", "message": "the image is damaged or cut short"},
+}
+
+DEAD_JOB: Final[dict[str, Any]] = {
+    **_FINISHED,
+    "id": "0199e0a2-13d0-7a41-8c6e-6c0d2b9f4e77",
+    "status": "failed",
+    "attempts": 3,
+    "error": {
+        "code": "worker_lost",
+        "message": "the workers that took this job were lost each time; it was given up",
+    },
 }
 
 CANCELED_JOB: Final[dict[str, Any]] = {

@@ -39,6 +39,8 @@ TITLES: Final[dict[ErrorCode, str]] = {
     ErrorCode.NOT_FOUND: "Nothing is here",
     ErrorCode.METHOD_NOT_ALLOWED: "The method is not allowed here",
     ErrorCode.JOB_NOT_FOUND: "There is no such job",
+    ErrorCode.JOB_NOT_DEAD: "The job is not on the dead-letter list",
+    ErrorCode.UPLOAD_GONE: "The radiograph is gone",
     ErrorCode.MODEL_NOT_FOUND: "There is no such model",
     ErrorCode.HEATMAP_NOT_AVAILABLE: "The job has no heat map",
     ErrorCode.CALLBACK_NOT_ALLOWED: "Callbacks may not go there",

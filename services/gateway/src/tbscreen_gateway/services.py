@@ -15,6 +15,7 @@ from tbscreen_gateway.intake import Intake
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.rate_limits import Quota, RateLimiter
 from tbscreen_gateway.reconciliation import Reconciler
+from tbscreen_gateway.retrying import Retrying
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.sweeping import Sweeper
 from tbscreen_gateway.task_queue import CeleryTaskQueue
@@ -22,7 +23,13 @@ from tbscreen_gateway.waiting import FinishedJobs, JobWaiter
 from tbscreen_gateway.webhooks.delivery import running_deliveries
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.bundle import ModelStore
-from tbscreen_shared.jobs import CallbackOutbox, IdempotencyKeys, JobStore
+from tbscreen_shared.jobs import (
+    CallbackOutbox,
+    DeadJobs,
+    IdempotencyKeys,
+    JobStore,
+    RetainedUploads,
+)
 from tbscreen_shared.queue import connect_redis
 from tbscreen_shared.workers import WorkerRegistry
 
@@ -41,6 +48,8 @@ class Services:
     jobs: JobStore
     blobs: BlobStore
     models: ModelStore
+    dead: DeadJobs
+    retrying: Retrying
     admission: Admission
     upload_rates: RateLimiter
     intake: Intake
@@ -83,7 +92,8 @@ async def running_services(
         "uploads", settings.rate_limit_per_minute, burst=max(1, settings.rate_limit_per_minute // 6)
     )
     reconciler = Reconciler(redis, jobs, tasks, visibility_timeout_s=settings.visibility_timeout_s)
-    sweeper = Sweeper(jobs, blobs)
+    dead = DeadJobs(redis, result_ttl_s=settings.result_ttl_s)
+    sweeper = Sweeper(jobs, dead, RetainedUploads(redis), blobs)
     background = [asyncio.create_task(work) for work in (sweeper.run(), reconciler.run())]
     try:
         async with (
@@ -95,6 +105,8 @@ async def running_services(
                 jobs=jobs,
                 blobs=blobs,
                 models=models,
+                dead=dead,
+                retrying=Retrying(jobs, dead, blobs, tasks),
                 admission=admission,
                 upload_rates=RateLimiter(redis, uploads_quota),
                 intake=intake,

@@ -1,4 +1,7 @@
-"""Erases radiographs that no job needs: of killed gateways, and of jobs whose end nobody saw."""
+"""Erases radiographs that no job needs, and those that were to be kept until now.
+
+The former are killed gateways', and of jobs whose end nobody saw.
+"""
 
 import asyncio
 import logging
@@ -10,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.errors import BlobError
-from tbscreen_shared.jobs import JobStore
+from tbscreen_shared.jobs import DeadJobs, JobStore, RetainedUploads
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +31,23 @@ class Sweeper:
     """Looks for what is on the upload volume without reason."""
 
     def __init__(
-        self, jobs: JobStore, blobs: BlobStore, *, abandoned_after_s: float = _ABANDONED_AFTER_S
+        self,
+        jobs: JobStore,
+        dead: DeadJobs,
+        retained: RetainedUploads,
+        blobs: BlobStore,
+        *,
+        abandoned_after_s: float = _ABANDONED_AFTER_S,
     ) -> None:
         self._jobs = jobs
+        self._dead = dead
+        self._retained = retained
         self._blobs = blobs
         self._abandoned_after_s = abandoned_after_s
         self._orphan_since: dict[str, float] = {}
 
     def sweep(self) -> int:
-        """Erases partial uploads and orphans that are old enough; returns how many.
+        """Erases partial uploads, orphans that are old enough and what was kept; returns how many.
 
         Raises:
             OSError: the volume can not be read or written.
@@ -47,11 +58,15 @@ class Sweeper:
         # The volume first: what is committed later is not among the stored, and what is among them
         # had its job recorded, or never will.
         stored = self._blobs.keys(older_than_s=self._abandoned_after_s)
-        self._jobs.forget_expired_dead()
+        self._dead.forget_expired()
         needed = self._jobs.needed_blobs()
         self._orphan_since = {
             key: self._orphan_since.get(key, now) for key in stored if key not in needed
         }
+        for key in self._retained.overdue():
+            self._blobs.erase(key)
+            self._retained.forget(key)
+            erased += 1
         for key, since in self._orphan_since.items():
             if now - since >= self._abandoned_after_s:
                 self._blobs.erase(key)

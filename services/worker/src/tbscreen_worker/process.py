@@ -20,7 +20,10 @@ class WorkerProcess:
         redis = connect_redis(settings.redis_url.get_secret_value())
         name = new_worker_name()
         jobs = JobStore(
-            redis, result_ttl_s=settings.result_ttl_s, max_attempts=settings.max_attempts
+            redis,
+            result_ttl_s=settings.result_ttl_s,
+            max_attempts=settings.max_attempts,
+            retain_uploads_s=settings.retain_uploads_s,
         )
         self._leases = JobLeases(jobs, name)
         self._models = ModelWatcher(ModelStore(settings.models_dir), LiteRtPredictor)
@@ -30,6 +33,7 @@ class WorkerProcess:
             BlobStore.existing(settings.blobs_dir),
             self._models.wait_for_model,
             limits=settings.image_limits,
+            retains=settings.retain_uploads_s > 0,
         )
         self._heartbeat = Heartbeat(
             WorkerRegistry(redis), name, self._models, lambda: self.screening.jobs_done

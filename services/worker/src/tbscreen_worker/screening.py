@@ -37,19 +37,22 @@ class Screening:
         wait_for_model: Callable[[float], Predictor],
         *,
         limits: ImageLimits,
+        retains: bool = False,
     ) -> None:
         self._jobs = jobs
         self._leases = leases
         self._blobs = blobs
         self._wait_for_model = wait_for_model
         self._limits = limits
+        self._retains = retains
         self.jobs_done = 0
 
     def screen(self, job_id: str) -> None:
         """Brings a job to its outcome. When this returns, the delivery may be acknowledged.
 
         The upload is erased once an outcome is recorded, never before: until then a redelivery
-        needs it. That of a job given up stays, for whoever looks into it or tries again.
+        needs it. That of a job given up stays, for whoever looks into it or tries again; where
+        uploads are retained, the gateway's sweeper erases them.
 
         Raises:
             NoModelError: there is no model to screen with; the job was not claimed.
@@ -64,7 +67,8 @@ class Screening:
                 self._finish(job_id, claim, self._outcome_of(claim, predictor))
             else:
                 _log.info("nothing to do: the job is %s", claim.outcome)
-        if claim.blob and claim.outcome in (ClaimOutcome.CLAIMED, ClaimOutcome.FINISHED):
+        ended = claim.outcome in (ClaimOutcome.CLAIMED, ClaimOutcome.FINISHED)
+        if claim.blob and ended and not self._retains:
             self._erase(claim.blob)
 
     def _erase(self, blob: str) -> None:

@@ -13,6 +13,11 @@ class WorkerSettings(SharedSettings):
     stall_timeout_s: int = Field(
         default=20, gt=0, description="a worker that takes no waiting task for so long ends itself"
     )
+    retain_uploads_s: int = Field(
+        default=0,
+        ge=0,
+        description="for how long an ended job's radiograph is kept; 0 erases it with the outcome",
+    )
     max_image_pixels: int = Field(default=64_000_000, gt=0, description="width x height x frames")
 
     @property

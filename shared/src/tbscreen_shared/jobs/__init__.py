@@ -7,8 +7,10 @@ from tbscreen_shared.jobs.callbacks import (
     ClaimedAs,
     DueCallback,
 )
+from tbscreen_shared.jobs.dead import DeadJobs, DeadPage, Retry, RetryOutcome
 from tbscreen_shared.jobs.idempotency import Binding, IdempotencyKeys
 from tbscreen_shared.jobs.keys import DONE_CHANNEL_PREFIX, done_channel
+from tbscreen_shared.jobs.retention import RetainedUploads
 from tbscreen_shared.jobs.store import (
     NOBODY,
     CancelOutcome,
@@ -30,10 +32,15 @@ __all__ = [
     "Claim",
     "ClaimOutcome",
     "ClaimedAs",
+    "DeadJobs",
+    "DeadPage",
     "DueCallback",
     "IdempotencyKeys",
     "JobStore",
     "NewJob",
     "Requester",
+    "RetainedUploads",
+    "Retry",
+    "RetryOutcome",
     "done_channel",
 ]

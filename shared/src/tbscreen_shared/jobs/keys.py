@@ -23,6 +23,21 @@ AUDIT: Final = "tbscreen:audit"
 AUDIT_SEQUENCE: Final = "tbscreen:audit:sequence"
 """The number of the stream's newest entry: numbers without a gap show that none was lost."""
 
+AUDIT_WRITER: Final = "tbscreen:audit:writer"
+"""Names the gateway that writes the audit log, while it lives."""
+
+AUDIT_HEAD: Final = "tbscreen:audit:head"
+"""Hash: where the audit log ended when it was last written."""
+
+AUDIT_MODEL: Final = "tbscreen:audit:model"
+"""The model that was last recorded as the active one."""
+
+AUDIT_OFTEN_PREFIX: Final = "tbscreen:audit:often:"
+"""Before an event and a key: what happened so often that not each time is recorded."""
+
+RETAINED: Final = "tbscreen:retained"
+"""Sorted set of the blobs of ended jobs that are kept for a while, scored by until when."""
+
 DONE_CHANNEL_PREFIX: Final = "tbscreen:done:"
 
 JOB_PREFIX: Final = "tbscreen:job:"

@@ -27,6 +27,7 @@ def to_job(job_id: str, fields: dict[str, str], rank: int | None) -> Job:
         attempts=int(fields["attempts"]),
         queue_position=None if rank is None else rank + 1,
         batch_id=fields.get("batch"),
+        retry_of=fields.get("retry_of"),
         result=JobResult.model_validate_json(result) if result else None,
         error=JobError.model_validate_json(error) if error else None,
         expires_at=time_of("expires_at"),

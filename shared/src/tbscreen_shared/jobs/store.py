@@ -18,6 +18,7 @@ from tbscreen_shared.jobs.keys import (
     DRAIN_BUCKET_S,
     DRAIN_WINDOW_S,
     QUEUED,
+    RETAINED,
     STARTED,
     drained_key,
     job_key,
@@ -125,10 +126,13 @@ class JobStore:
     Every method may raise `redis.exceptions.RedisError` when Redis can not be reached.
     """
 
-    def __init__(self, redis: "Redis", *, result_ttl_s: int, max_attempts: int) -> None:
+    def __init__(
+        self, redis: "Redis", *, result_ttl_s: int, max_attempts: int, retain_uploads_s: int = 0
+    ) -> None:
         self._redis = redis
         self._ttl_s = result_ttl_s
         self._max_attempts = max_attempts
+        self._retain_s = retain_uploads_s
         self._create = redis.register_script(transitions.CREATE)
         self._discard = redis.register_script(transitions.DISCARD)
         self._claim = redis.register_script(transitions.CLAIM)
@@ -172,20 +176,16 @@ class JobStore:
         return cast("str | None", self._redis.hget(job_key(job_id), "blob"))
 
     def needed_blobs(self) -> set[str]:
-        """Returns the keys of the uploads that an unfinished job, or one given up, still needs."""
+        """Returns the keys of the uploads of jobs unfinished or given up, and of retained ones."""
         with self._redis.pipeline() as pipe:
-            for ids in (QUEUED, STARTED, DEAD):
-                pipe.zrange(ids, 0, -1)
-            listed = cast("list[list[str]]", pipe.execute())
+            for members in (RETAINED, QUEUED, STARTED, DEAD):
+                pipe.zrange(members, 0, -1)
+            retained, *listed = cast("list[list[str]]", pipe.execute())
         with self._redis.pipeline(transaction=False) as pipe:
             for job_id in itertools.chain.from_iterable(listed):
                 pipe.hget(job_key(job_id), "blob")
-            return {blob for blob in cast("list[str | None]", pipe.execute()) if blob}
-
-    def forget_expired_dead(self) -> None:
-        """Takes the jobs off the dead-letter list whose records have expired."""
-        seconds, _ = self._redis.time()
-        self._redis.zremrangebyscore(DEAD, "-inf", (seconds - self._ttl_s) * 1000)
+            found = cast("list[str | None]", pipe.execute())
+        return {*retained, *(blob for blob in found if blob)}
 
     def queue_length(self) -> int:
         """Returns how many jobs wait for a worker."""
@@ -267,12 +267,15 @@ class JobStore:
 
     def succeed(self, job_id: str, result: JobResult) -> bool:
         """Records a result; False when the job had finished, or was canceled or erased, before."""
-        value, model = result.model_dump_json(), result.model.sha256
-        return self._end(job_id, JobStatus.SUCCEEDED, "result", value, model)
+        model, value = result.model, result.model_dump_json()
+        return self._end(
+            job_id, JobStatus.SUCCEEDED, "result", value, of=model.sha256, version=model.version
+        )
 
     def fail(self, job_id: str, error: JobError) -> bool:
         """Records an error; False when the job had finished, or was canceled or erased, before."""
-        return self._end(job_id, JobStatus.FAILED, "error", error.model_dump_json(), error.code)
+        value = error.model_dump_json()
+        return self._end(job_id, JobStatus.FAILED, "error", value, of=error.code)
 
     def cancel(self, job_id: str, by: Requester = NOBODY) -> CancelOutcome:
         """Cancels an unfinished job (a run in hand is then ignored) or erases a finished one."""
@@ -281,8 +284,13 @@ class JobStore:
         )
         return CancelOutcome(outcome)
 
-    def _end(self, job_id: str, status: JobStatus, field: str, value: str, of: str) -> bool:
-        return bool(self._finish(args=[job_id, status, field, value, self._ttl_s, of]))
+    def _end(
+        self, job_id: str, status: JobStatus, field: str, value: str, *, of: str, version: str = ""
+    ) -> bool:
+        ended = self._finish(
+            args=[job_id, status, field, value, self._ttl_s, of, version, self._retain_s]
+        )
+        return bool(ended)
 
 
 def _call_token() -> str:

@@ -13,11 +13,11 @@ from typing import Final
 
 from tbscreen_shared.jobs import keys
 
-_PRELUDE: Final = (
+PRELUDE: Final = (
     f"""
 local QUEUED, STARTED, DEAD = '{keys.QUEUED}', '{keys.STARTED}', '{keys.DEAD}'
 local CALLBACKS, AUDIT = '{keys.CALLBACKS}', '{keys.AUDIT}'
-local AUDIT_SEQUENCE = '{keys.AUDIT_SEQUENCE}'
+local AUDIT_SEQUENCE, RETAINED = '{keys.AUDIT_SEQUENCE}', '{keys.RETAINED}'
 local JOB, LEASE, BATCH = '{keys.JOB_PREFIX}', '{keys.LEASE_PREFIX}', '{keys.BATCH_PREFIX}'
 local DONE, DRAINED = '{keys.DONE_CHANNEL_PREFIX}', '{keys.DRAINED_PREFIX}'
 local DRAIN_BUCKET_S, DRAIN_WINDOW_S = {keys.DRAIN_BUCKET_S}, {keys.DRAIN_WINDOW_S}
@@ -34,6 +34,20 @@ end
 
 local function is_final(status)
   return status ~= 'queued' and status ~= 'started'
+end
+
+-- fields: blob, sha256, format, bytes, key id, request id, callback, batch, retry of
+local function create_job(id, fields)
+  local job = JOB .. id
+  redis.call('HSET', job, 'status', 'queued', 'created_at', now, 'attempts', 0,
+    'blob', fields[1], 'sha256', fields[2], 'format', fields[3])
+  for number, field in ipairs({'key', 'request', 'callback', 'batch', 'retry_of'}) do
+    local value = fields[4 + number]
+    if value ~= '' then redis.call('HSET', job, field, value) end
+  end
+  redis.call('ZADD', QUEUED, now, id)
+  audit('accepted', id, 'key', fields[5], 'request', fields[6], 'sha256', fields[2],
+    'format', fields[3], 'bytes', fields[4], 'batch', fields[8], 'retry_of', fields[9])
 end
 
 local function end_job(id, status, field, value, ttl_s)
@@ -56,27 +70,17 @@ end
 )
 
 CREATE: Final = (
-    _PRELUDE
+    PRELUDE
     + """
 -- ARGV: id, blob, sha256, format, bytes, key id, request id, callback, batch, retry of
-local id = ARGV[1]
-local job = JOB .. id
-if redis.call('EXISTS', job) == 1 then return 0 end
-redis.call('HSET', job, 'status', 'queued', 'created_at', now, 'attempts', 0,
-  'blob', ARGV[2], 'sha256', ARGV[3], 'format', ARGV[4])
-for number, field in ipairs({'key', 'request', 'callback', 'batch'}) do
-  local value = ARGV[5 + number]
-  if value ~= '' then redis.call('HSET', job, field, value) end
-end
-redis.call('ZADD', QUEUED, now, id)
-audit('accepted', id, 'key', ARGV[6], 'request', ARGV[7], 'sha256', ARGV[3], 'format', ARGV[4],
-  'bytes', ARGV[5], 'batch', ARGV[9], 'retry_of', ARGV[10])
+if redis.call('EXISTS', JOB .. ARGV[1]) == 1 then return 0 end
+create_job(ARGV[1], {unpack(ARGV, 2)})
 return 1
 """
 )
 
 DISCARD: Final = (
-    _PRELUDE
+    PRELUDE
     + """
 -- ARGV: id. Takes back a job whose task never reached the queue.
 local id = ARGV[1]
@@ -89,7 +93,7 @@ return 1
 )
 
 CLAIM: Final = (
-    _PRELUDE
+    PRELUDE
     + """
 -- ARGV: id, max attempts, result ttl s, error json, token, worker, lease s, lost worker
 local id, max_attempts, worker, lost = ARGV[1], tonumber(ARGV[2]), ARGV[6], ARGV[8]
@@ -124,7 +128,7 @@ return {'claimed', attempts, now, ''}
 )
 
 RENEW: Final = (
-    _PRELUDE
+    PRELUDE
     + """
 -- ARGV: id, worker, lease s. A lease that lapsed meanwhile is taken up again unless another's.
 local lease = LEASE .. ARGV[1]
@@ -137,7 +141,7 @@ return 1
 )
 
 RELEASE: Final = (
-    _PRELUDE
+    PRELUDE
     + """
 -- ARGV: id, worker
 local lease = LEASE .. ARGV[1]
@@ -147,21 +151,25 @@ return 0
 )
 
 FINISH: Final = (
-    _PRELUDE
+    PRELUDE
     + """
--- ARGV: id, status, field (result or error), its json, result ttl s, model sha256 or error code
+-- ARGV: id, status, field (result or error), its json, result ttl s, model sha256 or error code,
+--   model version or '', for how many s the upload is retained
 local id = ARGV[1]
 local status = redis.call('HGET', JOB .. id, 'status')
 if not status or is_final(status) then return 0 end
 end_job(id, ARGV[2], ARGV[3], ARGV[4], ARGV[5])
-audit(ARGV[2], id, ARGV[3] == 'result' and 'model' or 'code', ARGV[6],
+if tonumber(ARGV[8]) > 0 then
+  redis.call('ZADD', RETAINED, now + ARGV[8] * 1000, redis.call('HGET', JOB .. id, 'blob'))
+end
+audit(ARGV[2], id, ARGV[3] == 'result' and 'model' or 'code', ARGV[6], 'version', ARGV[7],
   'sha256', redis.call('HGET', JOB .. id, 'sha256'))
 return 1
 """
 )
 
 CANCEL: Final = (
-    _PRELUDE
+    PRELUDE
     + """
 -- ARGV: id, result ttl s, token, key id, request id
 local id, token = ARGV[1], ARGV[3]
@@ -176,6 +184,7 @@ end
 if redis.call('HGET', job, 'cancel_token') == token then return 'canceled' end
 redis.call('ZREM', DEAD, id)
 redis.call('ZREM', CALLBACKS, id)
+redis.call('ZREM', RETAINED, redis.call('HGET', job, 'blob'))
 redis.call('DEL', job)
 audit('erased', id, 'key', ARGV[4], 'request', ARGV[5])
 return 'erased'
@@ -184,7 +193,7 @@ return 'erased'
 
 
 CLAIM_CALLBACK: Final = (
-    _PRELUDE
+    PRELUDE
     + """
 -- ARGV: id, token, lease ms. Claimed, it is due again when the lease is over.
 local id, token = ARGV[1], ARGV[2]
@@ -209,7 +218,7 @@ return claimed()
 )
 
 SETTLE_CALLBACK: Final = (
-    _PRELUDE
+    PRELUDE
     + """
 -- ARGV: id, token, outcome (delivered, retry, given_up), attempts, what is told of the attempt
 -- (status or error), its value, ms until the next attempt.
