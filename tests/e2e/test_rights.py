@@ -15,6 +15,7 @@ MOUNTS: dict[str, dict[str, bool]] = {
         "/var/lib/tbscreen/blobs": True,
         "/var/lib/tbscreen/models": False,
         "/var/lib/tbscreen/keys": False,
+        "/var/lib/tbscreen/audit": True,
         "/run/tbscreen": False,
     },
     # It erases the uploads that it has answered.

@@ -48,6 +48,7 @@ def settings(redis: Redis, redis_url: str, tmp_path: Path) -> GatewaySettings:
         redis_url=SecretStr(as_user(redis_url, RedisUser.GATEWAY)),
         blobs_dir=tmp_path / "blobs",
         models_dir=tmp_path / "models",
+        audit_dir=tmp_path / "audit",
         max_upload_bytes=100_000,
         predict_wait_s=5,
     )

@@ -31,6 +31,7 @@ class GatewayProcess:
             "TBSCREEN_PORT": str(self.port),
             "TBSCREEN_BLOBS_DIR": str(self.blobs_dir),
             "TBSCREEN_MODELS_DIR": str(directory / "models"),
+            "TBSCREEN_AUDIT_DIR": str(directory / "audit"),
             **{f"TBSCREEN_{name.upper()}": value for name, value in settings.items()},
         }
         self.process: subprocess.Popen[bytes] | None = None

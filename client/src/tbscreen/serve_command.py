@@ -23,7 +23,7 @@ def serve(
         ),
     ] = min(2, os.cpu_count() or 1),
     data_dir: Annotated[
-        Path, typer.Option(help="Folder for uploads in hand and the queue.")
+        Path, typer.Option(help="Folder for uploads in hand, the queue and the audit log.")
     ] = Path(".tbscreen"),
     models_dir: Annotated[
         Path,

@@ -40,7 +40,7 @@ class ServeSettings:
         host: address to listen on.
         port: port to listen on.
         workers: radiographs read at a time.
-        data_dir: absolute folder for uploads and the embedded Redis.
+        data_dir: absolute folder for uploads, the audit log and the embedded Redis.
         models_dir: absolute folder of published models.
         keys_file: absolute path of the API keys' file, which need not be there.
         embeds_redis: whether to run one; else REDIS_URL or REDIS_URL_FILE names one.
@@ -98,6 +98,7 @@ def run(settings: ServeSettings) -> None:
 
 def _plan(settings: ServeSettings, redis: EmbeddedRedis | None) -> list[ChildSpec]:
     blobs = make_private(settings.data_dir / "blobs")
+    audit = make_private(settings.data_dir / "audit")
     inherited: Mapping[str, str] = {
         "TBSCREEN_LOG_FORMAT": "text",
         "TBSCREEN_SHUTDOWN_GRACE_S": str(_REQUESTS_GRACE_S),
@@ -109,6 +110,7 @@ def _plan(settings: ServeSettings, redis: EmbeddedRedis | None) -> list[ChildSpe
         "TBSCREEN_BLOBS_DIR": str(blobs),
         "TBSCREEN_MODELS_DIR": str(settings.models_dir),
         "TBSCREEN_API_KEYS_FILE": str(settings.keys_file),
+        "TBSCREEN_AUDIT_DIR": str(audit),
         "TBSCREEN_HOST": settings.host,
         "TBSCREEN_PORT": str(settings.port),
         "TBSCREEN_WORKER_CONCURRENCY": str(settings.workers),

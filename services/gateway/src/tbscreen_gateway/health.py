@@ -1,6 +1,7 @@
 """Looks at everything the gateway needs, for people and for orchestrators."""
 
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from importlib.metadata import version
@@ -11,11 +12,12 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tbscreen_gateway.access.opening import Access
+from tbscreen_gateway.audit_health import AuditHealth, AuditProbe
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.bundle import Bundle, ModelStore
 from tbscreen_shared.contracts import ModelRef, WorkerBeat
 from tbscreen_shared.errors import BlobError, BundleError
-from tbscreen_shared.jobs.keys import QUEUED
+from tbscreen_shared.jobs.keys import DEAD, QUEUED
 from tbscreen_shared.workers import WorkerRegistry
 
 APPLICATION: Final = "tbscreen"
@@ -79,8 +81,10 @@ class HealthReport(HealthSummary):
     storage: StorageHealth
     model: ActiveModelHealth
     access: AccessHealth
+    audit: AuditHealth
     workers: list[WorkerBeat]
     queue_length: int | None
+    dead_jobs: int | None = Field(description="jobs given up, for someone to look into")
     problems: list[str]
 
 
@@ -100,6 +104,19 @@ class Load(BaseModel):
     redis_up: bool
     queue_length: int | None
     workers_alive: int | None
+    dead_jobs: int | None
+    audit_waiting: int | None
+
+
+@dataclass(frozen=True)
+class _Redis:
+    """What Redis says, or that it says nothing."""
+
+    health: RedisHealth
+    workers: list[WorkerBeat]
+    queue_length: int | None
+    dead_jobs: int | None
+    audit: AuditHealth
 
 
 class HealthProbe:
@@ -112,21 +129,24 @@ class HealthProbe:
         blobs: BlobStore,
         models: ModelStore,
         access: Access,
+        audit: AuditProbe,
     ) -> None:
         self._redis = redis
         self._workers = workers
         self._blobs = blobs
         self._models = models
         self._access = access
+        self._audit = audit
 
     def report(self) -> HealthReport:
         """Looks at everything."""
-        redis, workers, queue_length = self._check_redis()
-        storage = self._check_storage()
+        redis = self._check_redis()
+        workers, storage = redis.workers, self._check_storage()
         model, bundle = self._check_model()
         access = self._check_access()
-        problems = [part.detail for part in (storage, model, access) if part.detail]
-        if not redis.ok:
+        parts = (storage, model, redis.audit, access)
+        problems = [part.detail for part in parts if part.detail]
+        if not redis.health.ok:
             problems.insert(0, "The job store (Redis) can not be reached.")
         elif not workers:
             problems.append("No worker is running: radiographs are accepted but not read.")
@@ -135,12 +155,14 @@ class HealthProbe:
             status=Status.DEGRADED if problems else Status.OK,
             application=APPLICATION,
             version=VERSION,
-            redis=redis,
+            redis=redis.health,
             storage=storage,
             model=model,
             access=access,
+            audit=redis.audit,
             workers=workers,
-            queue_length=queue_length,
+            queue_length=redis.queue_length,
+            dead_jobs=redis.dead_jobs,
             problems=problems,
         )
 
@@ -166,22 +188,29 @@ class HealthProbe:
 
     def load(self) -> Load:
         """Looks at the queue and the workers."""
-        redis, workers, queue_length = self._check_redis()
+        redis = self._check_redis()
         return Load(
-            redis_up=redis.ok,
-            queue_length=queue_length,
-            workers_alive=len(workers) if redis.ok else None,
+            redis_up=redis.health.ok,
+            queue_length=redis.queue_length,
+            workers_alive=len(redis.workers) if redis.health.ok else None,
+            dead_jobs=redis.dead_jobs,
+            audit_waiting=redis.audit.waiting,
         )
 
-    def _check_redis(self) -> tuple[RedisHealth, list[WorkerBeat], int | None]:
+    def _check_redis(self) -> "_Redis":
         started = time.perf_counter()
         try:
             self._redis.ping()
             latency_ms = round((time.perf_counter() - started) * 1000, 2)
-            length = int(self._redis.zcard(QUEUED))
-            return RedisHealth(ok=True, latency_ms=latency_ms), self._workers.alive(), length
+            return _Redis(
+                health=RedisHealth(ok=True, latency_ms=latency_ms),
+                workers=self._workers.alive(),
+                queue_length=int(self._redis.zcard(QUEUED)),
+                dead_jobs=int(self._redis.zcard(DEAD)),
+                audit=self._audit.check(),
+            )
         except RedisError:
-            return RedisHealth(ok=False), [], None
+            return _Redis(RedisHealth(ok=False), [], None, None, self._audit.without_redis())
 
     def _check_storage(self) -> StorageHealth:
         try:

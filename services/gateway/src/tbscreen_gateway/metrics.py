@@ -56,6 +56,14 @@ class Metrics:
         self.workers_alive = Gauge(
             "tbscreen_workers_alive", "Worker processes with a fresh beat", registry=self._registry
         )
+        self.dead_jobs = Gauge(
+            "tbscreen_dead_jobs", "Jobs given up, for someone to look into", registry=self._registry
+        )
+        self.audit_waiting = Gauge(
+            "tbscreen_audit_entries_waiting",
+            "Entries that are not in the audit log yet",
+            registry=self._registry,
+        )
 
     def exposition(self) -> bytes:
         """Returns the metrics in Prometheus' text format."""

@@ -6,13 +6,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypedDict
 
+from starlette.concurrency import run_in_threadpool
+
 from tbscreen_gateway.access.gatekeeper import Gatekeeper
 from tbscreen_gateway.access.opening import Access
 from tbscreen_gateway.access.sessions import SessionStore
 from tbscreen_gateway.admission import Admission
-from tbscreen_gateway.health import HealthProbe
+from tbscreen_gateway.audit_drain import AuditDrain
+from tbscreen_gateway.audit_health import AuditProbe
+from tbscreen_gateway.audit_log import AuditLog
+from tbscreen_gateway.health import VERSION, HealthProbe
 from tbscreen_gateway.intake import Intake
 from tbscreen_gateway.metrics import Metrics
+from tbscreen_gateway.own_events import OwnEvents
 from tbscreen_gateway.rate_limits import Quota, RateLimiter
 from tbscreen_gateway.reconciliation import Reconciler
 from tbscreen_gateway.retrying import Retrying
@@ -24,6 +30,7 @@ from tbscreen_gateway.webhooks.delivery import running_deliveries
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.bundle import ModelStore
 from tbscreen_shared.jobs import (
+    AuditStream,
     CallbackOutbox,
     DeadJobs,
     IdempotencyKeys,
@@ -48,6 +55,7 @@ class Services:
     jobs: JobStore
     blobs: BlobStore
     models: ModelStore
+    audit: AuditStream
     dead: DeadJobs
     retrying: Retrying
     admission: Admission
@@ -94,7 +102,11 @@ async def running_services(
     reconciler = Reconciler(redis, jobs, tasks, visibility_timeout_s=settings.visibility_timeout_s)
     dead = DeadJobs(redis, result_ttl_s=settings.result_ttl_s)
     sweeper = Sweeper(jobs, dead, RetainedUploads(redis), blobs)
-    background = [asyncio.create_task(work) for work in (sweeper.run(), reconciler.run())]
+    audit = AuditStream(redis)
+    drain = AuditDrain(audit, AuditLog(settings.audit_dir, key=settings.audit_key()))
+    own_events = OwnEvents(audit, models, VERSION)
+    works = (sweeper.run(), reconciler.run(), own_events.run(), drain.run())
+    background = [asyncio.create_task(work) for work in works]
     try:
         async with (
             finished.listening(),
@@ -105,18 +117,27 @@ async def running_services(
                 jobs=jobs,
                 blobs=blobs,
                 models=models,
+                audit=audit,
                 dead=dead,
                 retrying=Retrying(jobs, dead, blobs, tasks),
                 admission=admission,
                 upload_rates=RateLimiter(redis, uploads_quota),
                 intake=intake,
                 waiter=JobWaiter(jobs, finished),
-                health=HealthProbe(probe_redis, WorkerRegistry(probe_redis), blobs, models, access),
+                health=HealthProbe(
+                    probe_redis,
+                    WorkerRegistry(probe_redis),
+                    blobs,
+                    models,
+                    access,
+                    AuditProbe(AuditStream(probe_redis), drain),
+                ),
                 metrics=metrics,
                 gatekeeper=Gatekeeper(
                     access.keys,
                     SessionStore(redis),
                     RateLimiter(redis, _WRONG_KEYS),
+                    audit,
                     keys_are_needed=access.keys_are_needed,
                 ),
                 callbacks=callbacks,
@@ -125,6 +146,7 @@ async def running_services(
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+        await run_in_threadpool(drain.close)
         await intake.close()
         tasks.close()
         redis.close()

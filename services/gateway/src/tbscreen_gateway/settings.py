@@ -2,7 +2,7 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
@@ -12,6 +12,7 @@ from tbscreen_shared.access import AuthMode
 
 # Separated by commas in the environment.
 _Listed = Annotated[tuple[str, ...], NoDecode]
+_SHORTEST_AUDIT_KEY_BYTES: Final = 16
 
 
 class GatewaySettings(CallbackSettings):
@@ -55,6 +56,13 @@ class GatewaySettings(CallbackSettings):
     rate_limit_per_minute: int = Field(
         default=3000, ge=0, description="radiographs an API key may send a minute; 0 for no limit"
     )
+    audit_dir: Path = Field(
+        default=Path("/var/lib/tbscreen/audit"),
+        description="folder of the audit log, one for all gateways of one Redis",
+    )
+    audit_key_file: Path | None = Field(
+        default=None, description="file whose bytes sign each line of the audit log"
+    )
     predict_wait_s: float = Field(
         default=30, ge=0, description="how long POST /predict waits before it answers 202"
     )
@@ -83,3 +91,21 @@ class GatewaySettings(CallbackSettings):
             except ValueError:
                 raise ValueError("must be addresses or networks, e.g. 10.0.0.0/8") from None
         return value
+
+    @field_validator("audit_key_file")
+    @classmethod
+    def _holds_a_key(cls, file: Path | None) -> Path | None:
+        try:
+            if file is not None and len(file.read_bytes().strip()) < _SHORTEST_AUDIT_KEY_BYTES:
+                raise ValueError(f"{file} holds fewer than {_SHORTEST_AUDIT_KEY_BYTES} bytes")
+        except OSError as error:
+            raise ValueError(f"{file} can not be read: {error.strerror}") from error
+        return file
+
+    def audit_key(self) -> bytes | None:
+        """Returns what signs the audit log's lines, None where nothing does.
+
+        Raises:
+            OSError: the file can not be read any more.
+        """
+        return None if self.audit_key_file is None else self.audit_key_file.read_bytes().strip()

@@ -1,5 +1,6 @@
 """Jobs: the record in Redis is the only truth about a job's state."""
 
+from tbscreen_shared.jobs.audit_stream import AuditStream, StreamState, Taken, Waiting
 from tbscreen_shared.jobs.callbacks import (
     CallbackClaim,
     CallbackOutbox,
@@ -24,6 +25,7 @@ from tbscreen_shared.jobs.store import (
 __all__ = [
     "DONE_CHANNEL_PREFIX",
     "NOBODY",
+    "AuditStream",
     "Binding",
     "CallbackClaim",
     "CallbackOutbox",
@@ -42,5 +44,8 @@ __all__ = [
     "RetainedUploads",
     "Retry",
     "RetryOutcome",
+    "StreamState",
+    "Taken",
+    "Waiting",
     "done_channel",
 ]

@@ -17,12 +17,16 @@ from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.rate_limits import RateLimiter
 from tbscreen_shared.access import ApiKey, KeyState, Scope
 from tbscreen_shared.errors import ErrorCode
+from tbscreen_shared.jobs import AuditStream, Requester
 
 logger = logging.getLogger(__name__)
 
 COOKIE: Final = "tbscreen_session"
 SECURE_COOKIE: Final = f"__Host-{COOKIE}"
 """Its name under https: browsers then take it from this very host and over https alone."""
+
+_WRONG_KEYS_TOLD_EVERY_S: Final = 10
+"""An attack must not fill the audit log: an entry says how many it stands for."""
 
 _WORTHLESS: Final[dict[KeyState | None, str]] = {
     KeyState.EXPIRED: "The API key has expired.",
@@ -45,6 +49,7 @@ class Gatekeeper:
     Args:
         keys: the keys that open.
         sessions: where signed-in browsers are kept.
+        audit: where wrong keys and sign-ins are recorded.
         failures: how many wrong keys one address may try. A right key is never held up by them:
             behind a proxy all may come from one address.
         keys_are_needed: whether requests need one; if not, everybody may everything.
@@ -55,12 +60,14 @@ class Gatekeeper:
         keys: KeyRing,
         sessions: SessionStore,
         failures: RateLimiter,
+        audit: AuditStream,
         *,
         keys_are_needed: bool,
     ) -> None:
         self._keys = keys
         self._sessions = sessions
         self._failures = failures
+        self._audit = audit
         self.keys_are_needed = keys_are_needed
 
     async def find(self, request: Request) -> Caller | None:
@@ -124,6 +131,9 @@ class Gatekeeper:
             raise _unauthorised("Send the API key to sign in with.", given=False)
         key = await self._check_key(request, token)
         session_token, session = await run_in_threadpool(self._sessions.open, key)
+        by = Requester(key.id, request.scope.get("request_id", ""))
+        with suppress(RedisError):
+            await run_in_threadpool(self._audit.record, "session_opened", by)
         return SignedIn(_note(request, Caller.with_key(key)), session, session_token)
 
     async def sign_out(self, request: Request) -> None:
@@ -147,10 +157,22 @@ class Gatekeeper:
         if key is not None and state is KeyState.VALID:
             return key
         client = request.client.host if request.client else None
+        by = Requester(key.id if key else "", request.scope.get("request_id", ""))
         with suppress(RedisError):
+            # Before the address is charged, which may end this.
+            await run_in_threadpool(self._record_wrong_key, by, state, client)
             await run_in_threadpool(self._failures.charge, client or "unknown")
         logger.warning("a wrong API key", extra={"client": client, "reason": state or "unknown"})
         raise _unauthorised(_WORTHLESS.get(state, "The API key is not valid."), given=True)
+
+    def _record_wrong_key(self, by: Requester, state: KeyState | None, client: str | None) -> None:
+        self._audit.record(
+            "key_refused",
+            by,
+            every_s=_WRONG_KEYS_TOLD_EVERY_S,
+            reason=state or "unknown",
+            client=client or "",
+        )
 
 
 def cookie_name(request: Request) -> str:

@@ -87,4 +87,6 @@ def show_metrics(services: ServicesDep) -> Response:
     metrics.redis_up.set(load.redis_up)
     metrics.queue_length.set(math.nan if load.queue_length is None else load.queue_length)
     metrics.workers_alive.set(math.nan if load.workers_alive is None else load.workers_alive)
+    metrics.dead_jobs.set(math.nan if load.dead_jobs is None else load.dead_jobs)
+    metrics.audit_waiting.set(math.nan if load.audit_waiting is None else load.audit_waiting)
     return Response(metrics.exposition(), media_type=METRICS_MEDIA_TYPE)

@@ -1,0 +1,58 @@
+"""What the audit log is told of keys."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import httpx
+from redis import Redis
+
+from support.api_keys import add_key, bearer, revoke
+from support.audit_entries import lines_of
+from support.gateway_app import PNG, as_form
+from tbscreen_gateway.settings import GatewaySettings
+from tbscreen_shared.access import ApiKey
+from tbscreen_shared.audit import AuditLine
+from tbscreen_shared.jobs.keys import AUDIT
+
+
+def recorded(settings: GatewaySettings, redis: Redis, *events: str) -> list[AuditLine]:
+    """What the log tells of some events, once it tells all that happened."""
+    deadline = time.monotonic() + 10
+    while redis.xlen(AUDIT) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return [line for line in lines_of(settings.audit_dir) if line.event in events]
+
+
+async def test_who_sent_and_who_erased_is_told_by_the_keys_id(
+    gate: httpx.AsyncClient, key: tuple[ApiKey, str], settings: GatewaySettings, redis: Redis
+) -> None:
+    given, token = key
+    answer = await gate.post("/v1/jobs", files=as_form(PNG), headers=bearer(token))
+    await gate.delete(answer.headers["location"], headers=bearer(token))
+    entries = await asyncio.to_thread(recorded, settings, redis, "accepted", "canceled")
+    assert [entry.details["key"] for entry in entries] == [given.id, given.id]
+
+
+async def test_wrong_keys_are_told_without_being_quoted_and_not_each_of_them(
+    gate: httpx.AsyncClient, keys_file: Path, settings: GatewaySettings, redis: Redis
+) -> None:
+    gone, token = add_key(keys_file)
+    revoke(keys_file, gone)
+    for _ in range(5):
+        await gate.get("/v1/models", headers=bearer("tbs_wrong_secret"))
+    await gate.get("/v1/models", headers=bearer(token))
+    unknown, revoked = await asyncio.to_thread(recorded, settings, redis, "key_refused")
+    assert unknown.details["reason"] == "unknown"
+    assert (revoked.details["reason"], revoked.details["key"]) == ("revoked", gone.id)
+    assert token.rpartition("_")[2] not in unknown.model_dump_json() + revoked.model_dump_json()
+    assert "secret" not in unknown.model_dump_json()
+
+
+async def test_a_browser_that_signs_in_is_told(
+    gate: httpx.AsyncClient, key: tuple[ApiKey, str], settings: GatewaySettings, redis: Redis
+) -> None:
+    given, token = key
+    assert (await gate.post("/v1/session", headers=bearer(token))).status_code == 201
+    (entry,) = await asyncio.to_thread(recorded, settings, redis, "session_opened")
+    assert entry.details["key"] == given.id
