@@ -29,8 +29,9 @@ class Fault:
 class GatewayState:
     """Uploads whose bytes start with `slow` are answered after `release`; with `bad`, failed.
 
-    Those with `logit=X` get that logit and its sigmoid. Where there are `tokens`, each call needs
-    one with the scope that the call takes.
+    Those with `dead` are given up; a retry of one is answered. A page of the dead-letter list holds
+    two. Those with `logit=X` get that logit and its sigmoid. Where there are `tokens`, each call
+    needs one with the scope that the call takes.
     """
 
     url: str = ""
@@ -47,6 +48,7 @@ class GatewayState:
     busy: int = 0
     busiest: int = 0
     manifest: dict[str, Any] = field(default_factory=dict)
+    audit_sha256: str | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def release(self) -> None:
@@ -58,6 +60,10 @@ class GatewayState:
 
 
 def _finish(job: dict[str, Any], content: bytes) -> None:
+    if b"dead" in content:
+        job["status"] = "failed"
+        job["error"] = {"code": "worker_lost", "message": "it was given up"}
+        return
     if b"bad" in content:
         job["status"] = "failed"
         job["error"] = {"code": "unreadable_image", "message": "can not be read"}
@@ -133,10 +139,13 @@ def _handler(state: GatewayState) -> type[BaseHTTPRequestHandler]:
                 problems = [] if workers else ["No worker is running."]
                 body: dict[str, Any] = {"status": "degraded" if problems else "ok"}
                 if "read" in self._scopes():
-                    body.update(workers=workers, problems=problems)
+                    audit = {"ok": True, "seq": 1, "sha256": state.audit_sha256}
+                    body.update(workers=workers, problems=problems, audit=audit)
                 self._answer(200, body)
             elif url.path == "/v1/models/v1" and state.manifest:
                 self._answer(200, {"version": "v1", "active": True, "manifest": state.manifest})
+            elif url.path == "/v1/dead-jobs":
+                self._answer(200, self._dead_jobs(parse_qs(url.query)))
             elif url.path == "/readyz":
                 self._answer(200, {"workers": state.workers})
             else:
@@ -144,7 +153,7 @@ def _handler(state: GatewayState) -> type[BaseHTTPRequestHandler]:
 
         def _scopes(self) -> set[str]:
             token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-            return state.tokens.get(token, set()) if state.tokens else {"submit", "read"}
+            return state.tokens.get(token, set()) if state.tokens else {"submit", "read", "admin"}
 
         def _judge(self, method: str, path: str) -> tuple[int, str] | None:
             if path == "/readyz" or (path == "/health" and "Authorization" not in self.headers):
@@ -152,6 +161,8 @@ def _handler(state: GatewayState) -> type[BaseHTTPRequestHandler]:
             if not self._scopes():
                 return 401, "unauthorized"
             needed = "read" if method == "GET" else "submit"
+            if path == "/v1/dead-jobs" or path.endswith("/retry"):
+                needed = "admin"
             return None if needed in self._scopes() or path == "/health" else (403, "forbidden")
 
         def _create(self, content: bytes) -> dict[str, Any]:
@@ -173,12 +184,43 @@ def _handler(state: GatewayState) -> type[BaseHTTPRequestHandler]:
                     return accepted
                 return dict(job)
 
+        def _dead_jobs(self, query: dict[str, list[str]]) -> dict[str, Any]:
+            with state.changed:
+                retried = {job.get("retry_of") for job in state.jobs.values()}
+                dead = [
+                    job
+                    for job in state.jobs.values()
+                    if job.get("error", {}).get("code") == "worker_lost"
+                    and job["id"] not in retried
+                ]
+            start = int(query.get("cursor", ["0"])[0])
+            more = start + 2 < len(dead)
+            return {
+                "jobs": dead[start : start + 2],
+                "total": len(dead),
+                "next_cursor": str(start + 2) if more else None,
+            }
+
+        def _retry(self, old: dict[str, Any]) -> None:
+            if old.get("error", {}).get("code") != "worker_lost":
+                self._problem(409, "job_not_dead")
+                return
+            new_id = f"retry-of-{old['id']}"
+            job = state.jobs.setdefault(
+                new_id,
+                {"id": new_id, "status": "queued", "attempts": 0, "retry_of": old["id"]},
+            )
+            self._answer(202, job)
+
         def _about_job(self, method: str, path: str, query: dict[str, list[str]]) -> None:
             _, _, job_id, *rest = [*path.strip("/").split("/"), ""]
             with state.changed:
                 job = state.jobs.get(job_id)
                 if job is None:
                     self._problem(404, "job_not_found")
+                    return
+                if rest[0] == "retry":
+                    self._retry(job)
                     return
                 if method == "DELETE":
                     del state.jobs[job_id]

@@ -50,7 +50,7 @@ def problem_of(response: httpx.Response) -> GatewayError:
         kind = GatewayBusy
     elif status in _DENIED:
         kind = AccessDenied
-    elif status in _REFUSED:
+    elif status in _REFUSED and code != "job_not_dead":
         kind = UploadRefused
     elif code == "job_not_found":
         kind = JobNotFound

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from tbscreen.audit_command import audit
 from tbscreen.calibrate_command import calibrate
+from tbscreen.jobs_command import jobs
 from tbscreen.keys_command import keys
 from tbscreen.predict_command import predict
 from tbscreen.serve_command import serve
@@ -22,6 +24,8 @@ app.command()(predict)
 app.command()(calibrate)
 app.command()(serve)
 app.add_typer(keys, name="keys")
+app.add_typer(jobs, name="jobs")
+app.add_typer(audit, name="audit")
 
 
 def _print_version(wanted: bool) -> None:

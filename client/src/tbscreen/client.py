@@ -7,7 +7,7 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
@@ -17,7 +17,7 @@ import httpx
 
 from tbscreen.answers import BUSY, parse, problem_of, retry_after_s
 from tbscreen.errors import GatewayError, GatewayUnreachable, JobFailed, JobTimeout
-from tbscreen.models import Health, Job, Model, Result
+from tbscreen.models import DeadJobs, Health, Job, Model, Result
 
 DEFAULT_URL: Final = "http://localhost:8000"
 API_KEY_VARIABLE: Final = "TBSCREEN_API_KEY"
@@ -162,6 +162,34 @@ class Client:
             GatewayBusy, GatewayUnreachable, GatewayError: see `submit`.
         """
         self._send("DELETE", _job_url(job_id))
+
+    def dead_jobs(self) -> Iterator[Job]:
+        """Yields the jobs that were given up, the latest first.
+
+        Raises:
+            GatewayBusy, GatewayUnreachable, GatewayError: see `submit`.
+        """
+        cursor: str | None = None
+        while True:
+            params = {"limit": "200"} | ({"cursor": cursor} if cursor else {})
+            page = parse(DeadJobs, self._send("GET", "v1/dead-jobs", params=params))
+            yield from page.jobs
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def retry(self, job_id: str) -> Job:
+        """Has a job that was given up read again; returns the new job.
+
+        Repeated, it returns the same one.
+
+        Raises:
+            JobNotFound: the id is unknown, or the job has expired.
+            GatewayError: with code `job_not_dead` where it was not given up, with `upload_gone`
+                where its radiograph is not there any more.
+            GatewayBusy, GatewayUnreachable: see `submit`.
+        """
+        return parse(Job, self._send("POST", f"{_job_url(job_id)}/retry"))
 
     def heatmap(self, job_id: str) -> bytes:
         """Returns the class-activation map of a job that succeeded, as a transparent PNG.

@@ -77,6 +77,7 @@ class Job(_Answer):
     expires_at: datetime | None = None
     attempts: int = 0
     queue_position: int | None = None
+    retry_of: str | None = None
     result: Result | None = None
     error: JobError | None = None
 
@@ -86,6 +87,20 @@ class Job(_Answer):
         return self.status in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)
 
 
+class DeadJobs(_Answer):
+    """A page of the dead-letter list.
+
+    Attributes:
+        jobs: the latest given up first.
+        total: how many there are on all pages.
+        next_cursor: names the next page; None on the last.
+    """
+
+    jobs: list[Job]
+    total: int
+    next_cursor: str | None = None
+
+
 class WorkerHealth(_Answer):
     """A live worker process."""
 
@@ -93,16 +108,32 @@ class WorkerHealth(_Answer):
     model: ModelRef | None = None
 
 
+class AuditHealth(_Answer):
+    """How the audit log is.
+
+    Attributes:
+        ok: whether what happens is written down.
+        seq: number of the newest entry that is.
+        sha256: hash of the log's last line.
+    """
+
+    ok: bool
+    seq: int | None = None
+    sha256: str | None = None
+
+
 class Health(_Answer):
     """How the gateway and what stands behind it are.
 
     Attributes:
         status: "ok" or "degraded".
-        workers: those that live; not told without an API key that may read.
+        audit: how the audit log is; not told without an API key that may read.
+        workers: those that live; likewise.
         problems: what is wrong, in plain words; likewise.
     """
 
     status: str
+    audit: AuditHealth | None = None
     workers: list[WorkerHealth] = []
     problems: list[str] = []
 
