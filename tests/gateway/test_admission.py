@@ -49,6 +49,24 @@ async def test_the_queue_is_full_at_its_limit(jobs: JobStore, blobs: BlobStore) 
     assert (await refusal(admission))[0] is ErrorCode.QUEUE_FULL
 
 
+async def test_many_at_once_are_counted_before_they_come(jobs: JobStore, blobs: BlobStore) -> None:
+    admission = make(jobs, blobs, max_queue_length=10, max_stored_bytes=1000)
+    queue(jobs, *map(str, range(7)))
+    await admission.check_open(jobs=3, size_bytes=1000)
+    for asked, code in (
+        ({"jobs": 4}, ErrorCode.QUEUE_FULL),
+        ({"size_bytes": 1001}, ErrorCode.STORAGE_FULL),
+    ):
+        with pytest.raises(Refusal) as caught:
+            await admission.check_open(**asked)
+        assert caught.value.code is code
+        assert int(caught.value.headers["Retry-After"]) > 0
+    free = blobs.free_bytes()
+    narrow = make(jobs, blobs, reserve_bytes=free // 2)
+    with pytest.raises(Refusal):
+        await narrow.check_open(size_bytes=free * 3 // 4)
+
+
 async def test_retry_after_follows_from_how_fast_jobs_ended_within_the_last_minute(
     jobs: JobStore, blobs: BlobStore
 ) -> None:

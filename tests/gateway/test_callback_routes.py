@@ -81,6 +81,33 @@ async def test_a_finished_job_is_sent_to_its_callback_url(
     assert again.headers["etag"] == finished.headers["etag"]
 
 
+async def test_each_job_of_a_batch_is_sent_to_the_batchs_callback_url(
+    gateway: httpx.AsyncClient, worker: FakeWorker, receiver: WebhookReceiver
+) -> None:
+    accepted = await gateway.post(
+        "/v1/batches",
+        params={"callback_url": f"{receiver.url}/in"},
+        files=[("file", ("x", PNG)), ("file", ("x", b"a note")), ("file", ("x", PNG + b"2"))],
+    )
+    job_ids = [item["job_id"] for item in accepted.json()["items"] if item["job_id"]]
+    assert len(job_ids) == 2
+    for _ in job_ids:
+        worker.finish(worker.take() or "")
+    for job_id in job_ids:
+        assert (await settled(gateway, job_id))["status"] == "delivered"
+    assert {delivery.headers["webhook-id"] for delivery in receiver.deliveries} == set(job_ids)
+
+
+async def test_a_batch_with_a_callback_that_may_not_be_is_refused_unread(
+    gateway: httpx.AsyncClient, calling: GatewaySettings
+) -> None:
+    answer = await gateway.post(
+        "/v1/batches?callback_url=https://10.0.0.1/", files={"file": ("x", PNG)}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "callback_not_allowed")
+    assert blob_files(calling.blobs_dir) == []
+
+
 async def test_a_canceled_job_calls_back_and_an_erased_one_does_not(
     gateway: httpx.AsyncClient, receiver: WebhookReceiver
 ) -> None:

@@ -6,32 +6,17 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from support.blob_files import blob_files
+from support.fake_tasks import FakeTaskQueue
+from tbscreen_gateway.incoming import Upload
 from tbscreen_gateway.intake import Intake, Origin
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.problems import Refusal
-from tbscreen_gateway.uploads import Upload
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.contracts import ImageFormat
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.jobs import IdempotencyKeys, JobStore, Requester
 
 KEYED = Origin(idempotency_key="key")
-
-
-class FakeTaskQueue:
-    """Keeps what it is sent, or refuses it."""
-
-    def __init__(self) -> None:
-        self.sent: list[str] = []
-        self.refuses = False
-
-    def send(self, job_id: str) -> None:
-        if self.refuses:
-            raise Refusal(ErrorCode.BROKER_UNAVAILABLE, "refused")
-        self.sent.append(job_id)
-
-    def close(self) -> None:
-        pass
 
 
 class UnreliableJobStore(JobStore):
@@ -91,7 +76,7 @@ async def test_an_accepted_upload_is_recorded_and_sent(
 async def test_what_can_not_be_enqueued_leaves_nothing_behind(
     intake: Intake, redis: Redis, blobs: BlobStore, tasks: FakeTaskQueue, tmp_path: Path
 ) -> None:
-    tasks.refuses = True
+    tasks.takes = 0
     with pytest.raises(Refusal) as caught:
         await intake.accept(an_upload(blobs), KEYED)
     assert caught.value.code is ErrorCode.BROKER_UNAVAILABLE
@@ -103,10 +88,10 @@ async def test_what_can_not_be_enqueued_leaves_nothing_behind(
 async def test_a_key_whose_first_upload_was_refused_makes_a_job_the_next_time(
     intake: Intake, blobs: BlobStore, tasks: FakeTaskQueue
 ) -> None:
-    tasks.refuses = True
+    tasks.takes = 0
     with pytest.raises(Refusal):
         await intake.accept(an_upload(blobs), KEYED)
-    tasks.refuses = False
+    tasks.takes = None
     accepted = await intake.accept(an_upload(blobs), KEYED)
     assert (tasks.sent, accepted.replayed) == ([accepted.job_id], False)
 
@@ -114,7 +99,7 @@ async def test_a_key_whose_first_upload_was_refused_makes_a_job_the_next_time(
 async def test_a_record_that_could_not_be_taken_back_at_once_is_taken_back_later(
     intake: Intake, store: UnreliableJobStore, blobs: BlobStore, tasks: FakeTaskQueue
 ) -> None:
-    tasks.refuses = True
+    tasks.takes = 0
     store.failures = 2
     with pytest.raises(Refusal):
         await intake.accept(an_upload(blobs), KEYED)

@@ -25,6 +25,22 @@ async def test_the_models_are_listed_with_the_active_one(
     ]
 
 
+async def test_models_come_in_pages_that_lead_on(
+    client: httpx.AsyncClient, settings: GatewaySettings, tmp_path: Path
+) -> None:
+    for version in ("2026.12.0", "2026.12.1"):
+        publish_fake_bundle(settings.models_dir, tmp_path / "staging", version)
+    first = await client.get("/v1/models?limit=2")
+    assert [model["version"] for model in first.json()["models"]] == [VERSION, "2026.12.0"]
+    second = await client.get(first.links["next"]["url"])
+    assert [model["version"] for model in second.json()["models"]] == ["2026.12.1"]
+    assert (second.json()["next_cursor"], second.json()["active"]) == (None, "2026.12.1")
+    assert "link" not in second.headers
+    for query in ("limit=0", "limit=1001", "limit=x", "cursor=!"):
+        refused = await client.get(f"/v1/models?{query}")
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+
+
 async def test_a_model_is_its_manifest(client: httpx.AsyncClient) -> None:
     model = (await client.get(f"/v1/models/{VERSION}")).json()
     assert model["active"] is True
@@ -91,7 +107,11 @@ async def test_an_empty_volume_has_no_models(
     client: httpx.AsyncClient, settings: GatewaySettings
 ) -> None:
     settings.models_dir.rename(settings.models_dir.with_name("gone"))
-    assert (await client.get("/v1/models")).json() == {"active": None, "models": []}
+    assert (await client.get("/v1/models")).json() == {
+        "active": None,
+        "models": [],
+        "next_cursor": None,
+    }
 
 
 @pytest.mark.parametrize("slash", ["", "/"])

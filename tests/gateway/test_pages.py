@@ -16,6 +16,11 @@ _NOT_SHOWN = {"misdirected_request", "not_found", "method_not_allowed", "model_n
     "callback_not_found",
     "job_not_dead",
     "upload_gone",
+    "batch_not_found",
+    "batch_too_large",
+    "no_file_accepted",
+    "unreadable_archive",
+    "unreadable_entry",
 }
 
 
@@ -95,7 +100,9 @@ async def test_the_guide_shows_each_operation_each_status_and_each_code(
 
 async def test_every_json_answer_and_error_has_an_example(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
-    for path in ("/v1/jobs", "/v1/jobs/{job_id}", "/predict"):
+    jobs = ("/v1/jobs", "/v1/jobs/{job_id}", "/predict")
+    batches = ("/v1/batches", "/v1/batches/{batch_id}", "/v1/batches/{batch_id}.csv")
+    for path in (*jobs, *batches):
         for operation in document["paths"][path].values():
             for status, answer in operation["responses"].items():
                 contents = answer.get("content", {})
@@ -108,3 +115,6 @@ async def test_uploads_are_documented_as_a_form_with_a_file(client: httpx.AsyncC
     for path in ("/v1/jobs", "/predict"):
         content = document["paths"][path]["post"]["requestBody"]["content"]
         assert content["multipart/form-data"]["schema"]["required"] == ["file"]
+    content = document["paths"]["/v1/batches"]["post"]["requestBody"]["content"]
+    schema = content["multipart/form-data"]["schema"]
+    assert [one["required"] for one in schema["oneOf"]] == [["file"], ["archive"]]

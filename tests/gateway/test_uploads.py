@@ -1,64 +1,24 @@
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from support.blob_files import blob_files
 from support.gateway_app import JPEG, PNG
-from tbscreen_gateway import uploads
+from support.sent_form import SentRequest, form, part, split
+from tbscreen_gateway import forms
+from tbscreen_gateway.incoming import Upload
 from tbscreen_gateway.problems import Refusal
-from tbscreen_gateway.uploads import Upload, receive_upload
+from tbscreen_gateway.uploads import receive_upload
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.contracts import ImageFormat
 from tbscreen_shared.errors import ErrorCode
 
 MAX_BYTES = 200_000
 DICOM = bytes(128) + b"DICM" + bytes(500)
-FORM = "multipart/form-data; boundary=edge"
-
-
-def part(data: bytes, name: str = "file") -> bytes:
-    head = (
-        f'--edge\r\nContent-Disposition: form-data; name="{name}"; filename="Doe^Jane.dcm"\r\n\r\n'
-    )
-    return head.encode() + data + b"\r\n"
-
-
-def form(data: bytes, name: str = "file") -> bytes:
-    return part(data, name) + b"--edge--\r\n"
-
-
-class SentRequest:
-    """A request whose body comes in the given pieces; None among them is the client leaving."""
-
-    def __init__(
-        self, pieces: Iterable[bytes | None], content_type: str = FORM, **headers: str
-    ) -> None:
-        self._pieces = iter(pieces)
-        self.pieces_read = 0
-        given = {"content-type": content_type, **headers}
-        self.request = Request(
-            {
-                "type": "http",
-                "method": "POST",
-                "headers": [
-                    (name.replace("_", "-").encode(), value.encode("latin-1"))
-                    for name, value in given.items()
-                ],
-            },
-            self._receive,
-        )
-
-    async def _receive(self) -> dict[str, object]:
-        piece = next(self._pieces, b"")
-        self.pieces_read += 1
-        if piece is None:
-            return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": piece, "more_body": piece != b""}
 
 
 @pytest.fixture
@@ -79,10 +39,6 @@ async def refusal(sent: SentRequest, blobs: BlobStore) -> ErrorCode:
     with pytest.raises(Refusal) as caught:
         await receive(sent, blobs)
     return caught.value.code
-
-
-def split(data: bytes, size: int) -> list[bytes]:
-    return [data[start : start + size] for start in range(0, len(data), size)]
 
 
 @pytest.mark.parametrize("size", [1, 7, 133, 1000, 10_000_000])
@@ -161,6 +117,8 @@ async def test_an_overlong_upload_is_not_read_to_its_end(blobs: BlobStore) -> No
         (part(PNG) + form(b"note", name="comment"), ErrorCode.INVALID_REQUEST),
         (part(PNG + bytes(3000)), ErrorCode.INVALID_REQUEST),
         (part(PNG)[:-200], ErrorCode.INVALID_REQUEST),
+        (part(PNG) + b"--edge\r\n", ErrorCode.INVALID_REQUEST),
+        (part(PNG) + b"--edge-", ErrorCode.INVALID_REQUEST),
         (b"--edge\r\nContent-Disposition: " + b"x" * 100_000, ErrorCode.INVALID_REQUEST),
         (form(PNG) + b"x" * 100_000, ErrorCode.INVALID_REQUEST),
         (b'--edge\r\nContent-Disposition: form-data; name="\xff"', ErrorCode.INVALID_REQUEST),
@@ -218,7 +176,7 @@ async def test_a_client_that_stalls_is_given_up(
 
     sent = SentRequest([])
     monkeypatch.setattr(sent.request, "stream", stall)
-    monkeypatch.setattr(uploads, "_IDLE_S", 0.05)
+    monkeypatch.setattr(forms, "_IDLE_S", 0.05)
     assert await refusal(sent, blobs) is ErrorCode.INVALID_REQUEST
     assert left_behind() == []
 
@@ -237,7 +195,7 @@ async def test_a_client_that_only_trickles_is_given_up(
 
     sent = SentRequest([])
     monkeypatch.setattr(sent.request, "stream", trickle)
-    monkeypatch.setattr(uploads, "_IDLE_S", 0.1)
+    monkeypatch.setattr(forms, "_IDLE_S", 0.1)
     assert await refusal(sent, blobs) is ErrorCode.INVALID_REQUEST
     assert 5 <= sent_bytes < 40
     assert left_behind() == []

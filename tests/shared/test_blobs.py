@@ -39,6 +39,45 @@ def test_a_failure_while_writing_leaves_nothing(store: BlobStore, tmp_path: Path
     assert blob_files(tmp_path / "blobs") == []
 
 
+def test_a_spool_reads_back_counts_as_stored_and_is_gone_after(
+    store: BlobStore, tmp_path: Path
+) -> None:
+    with store.open_spool() as spool:
+        assert blob_files(tmp_path / "blobs") == []
+        count, stored_bytes = store.usage()
+        spool.write(b"arch")
+        spool.write(b"ive" * 10_000)
+        assert spool.rewind().read() == b"arch" + b"ive" * 10_000
+        assert store.usage() == (count + 1, stored_bytes + 30_004)
+        assert store.keys(older_than_s=-1) == []
+    assert blob_files(tmp_path / "blobs") == []
+
+
+def test_a_spool_that_a_killed_process_left_is_a_partial(store: BlobStore, tmp_path: Path) -> None:
+    spool = store.open_spool()
+    spool.write(b"archive")
+    spool.rewind()
+    assert store.erase_partials(older_than_s=60) == 0
+    assert store.erase_partials(older_than_s=-1) == 1
+    assert blob_files(tmp_path / "blobs") == []
+    with spool:  # its stream is still open
+        pass
+
+
+def test_a_volume_that_fills_up_under_a_spool_is_told_as_such(
+    store: BlobStore, tmp_path: Path
+) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full on this system")
+    with store.open_spool() as spool:
+        os.dup2(os.open(full, os.O_WRONLY), spool.rewind().fileno())
+        with pytest.raises(BlobError) as caught:
+            spool.write(bytes(10**6))
+    assert caught.value.code is ErrorCode.STORAGE_FULL
+    assert blob_files(tmp_path / "blobs") == []
+
+
 def test_erasing_twice_is_no_error(store: BlobStore) -> None:
     with store.open_writer() as writer:
         key = writer.commit()

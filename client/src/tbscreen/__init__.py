@@ -8,6 +8,8 @@ with tbscreen.Client("http://localhost:8000") as client:
 from tbscreen.client import Client
 from tbscreen.errors import (
     AccessDenied,
+    BatchNotFound,
+    BatchTimeout,
     GatewayBusy,
     GatewayError,
     GatewayUnreachable,
@@ -18,11 +20,24 @@ from tbscreen.errors import (
     TbscreenError,
     UploadRefused,
 )
-from tbscreen.models import Health, Job, JobError, Model, ModelRef, Result
+from tbscreen.models import (
+    Batch,
+    BatchItem,
+    Health,
+    Job,
+    JobError,
+    Model,
+    ModelRef,
+    Result,
+)
 from tbscreen.webhooks import verify_webhook
 
 __all__ = [
     "AccessDenied",
+    "Batch",
+    "BatchItem",
+    "BatchNotFound",
+    "BatchTimeout",
     "Client",
     "GatewayBusy",
     "GatewayError",

@@ -7,13 +7,21 @@ from typing import Final, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from tbscreen.errors import AccessDenied, GatewayBusy, GatewayError, JobNotFound, UploadRefused
+from tbscreen.errors import (
+    AccessDenied,
+    BatchNotFound,
+    GatewayBusy,
+    GatewayError,
+    JobNotFound,
+    UploadRefused,
+)
 
 BUSY: Final = (429, 502, 503, 504)
 """Statuses that say: the same request may succeed later. 502 and 504 are a proxy's."""
 
 _DENIED: Final = (401, 403)
 _REFUSED: Final = (409, 413, 415, 422)
+_NOT_FOUND: Final = {"job_not_found": JobNotFound, "batch_not_found": BatchNotFound}
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -45,15 +53,15 @@ def problem_of(response: httpx.Response) -> GatewayError:
     if isinstance(body, dict):
         code = str(body.get("code") or code)
         detail = str(body.get("detail") or body.get("title") or detail)
-    kind = GatewayError
+    kind: type[GatewayError] = GatewayError
     if status in BUSY:
         kind = GatewayBusy
     elif status in _DENIED:
         kind = AccessDenied
     elif status in _REFUSED and code != "job_not_dead":
         kind = UploadRefused
-    elif code == "job_not_found":
-        kind = JobNotFound
+    elif code in _NOT_FOUND:
+        kind = _NOT_FOUND[code]
     return kind(code, status, detail)
 
 

@@ -1,32 +1,31 @@
 """The synchronous client of a tbscreen gateway."""
 
-import io
 import math
-import os
-import random
-import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Self
+from typing import Final, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 
-from tbscreen.answers import BUSY, parse, problem_of, retry_after_s
-from tbscreen.errors import GatewayError, GatewayUnreachable, JobFailed, JobTimeout
-from tbscreen.models import DeadJobs, Health, Job, Model, Result
+from tbscreen.answers import parse, retry_after_s
+from tbscreen.errors import BatchTimeout, JobFailed, JobTimeout
+from tbscreen.models import Batch, DeadJobs, Health, Job, Model, Result
+from tbscreen.sending import Sender, authorization
 
 DEFAULT_URL: Final = "http://localhost:8000"
-API_KEY_VARIABLE: Final = "TBSCREEN_API_KEY"
 
-# A file's own name may tell who the patient is; the gateway has no need of it.
-_UPLOAD_NAME: Final = "radiograph"
 _LONG_POLL_S: Final = 30.0
-_FIRST_DELAY_S: Final = 0.2
-_LONGEST_DELAY_S: Final = 5.0
+
+_WHOLE_BATCH: Final = {"limit": "1000"}
+
+_ACCEPTING_S: Final = 0.05
+"""For each file of a batch: what a gateway with a slow disk may take to make it durable."""
+
+_Polled = TypeVar("_Polled")
 
 
 class Client:
@@ -61,8 +60,7 @@ class Client:
             raise ValueError(f"not an address of a gateway: {base_url!r}") from error
         if url.scheme not in ("http", "https") or not url.host:
             raise ValueError(f"not an http:// or https:// address: {base_url!r}")
-        headers = {"User-Agent": f"tbscreen/{version('tbscreen')}", **_authorization(api_key)}
-        self._timeout_s = timeout_s
+        headers = {"User-Agent": f"tbscreen/{version('tbscreen')}", **authorization(api_key)}
         self._retry_for_s = retry_for_s
         self._http = httpx.Client(
             base_url=url,
@@ -70,6 +68,7 @@ class Client:
             # A proxy from the environment can not reach this machine's own loopback.
             mounts={f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")},
         )
+        self._sender = Sender(self._http, timeout_s=timeout_s, retry_for_s=retry_for_s)
 
     def __enter__(self) -> Self:
         return self
@@ -115,8 +114,12 @@ class Client:
             GatewayError: any other error.
         """
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        params = {"callback_url": callback_url} if callback_url is not None else None
-        response = self._send("POST", "v1/jobs", params=params, headers=headers, source=source)
+        response = self._sender.send(
+            *("POST", "v1/jobs"),
+            params=_calling_back(callback_url),
+            headers=headers,
+            sources=[source],
+        )
         return parse(Job, response)
 
     def get(self, job_id: str, *, wait_s: float = 0.0) -> Job:
@@ -139,20 +142,10 @@ class Client:
             JobTimeout: it was not finished within `timeout_s`; it goes on.
             JobNotFound, GatewayBusy, GatewayUnreachable, GatewayError: see `get`.
         """
-        deadline = time.monotonic() + timeout_s
-        while True:
-            asked = time.monotonic()
-            wait_s = max(0.0, min(_LONG_POLL_S, deadline - asked))
-            retry_for_s = min(self._retry_for_s, deadline - asked)
-            job, pause_s = self._poll(job_id, wait_s, retry_for_s)
-            now = time.monotonic()
-            if job.is_final:
-                return job
-            if now >= deadline:
-                raise JobTimeout(job, timeout_s)
-            # An answer that was held for as long as asked has waited enough.
-            if now - asked < wait_s:
-                time.sleep(max(0.0, min(pause_s, deadline - now)))
+        job = self._wait(lambda *bounds: self._poll(job_id, *bounds), _is_final, timeout_s)
+        if not job.is_final:
+            raise JobTimeout(job, timeout_s)
+        return job
 
     def delete(self, job_id: str) -> None:
         """Cancels an unfinished job, or erases a finished one with its result.
@@ -161,7 +154,72 @@ class Client:
             JobNotFound: the id is unknown, or the job has expired.
             GatewayBusy, GatewayUnreachable, GatewayError: see `submit`.
         """
-        self._send("DELETE", _job_url(job_id))
+        self._sender.send("DELETE", _job_url(job_id))
+
+    def submit_batch(
+        self, sources: Sequence[str | Path | bytes], *, callback_url: str | None = None
+    ) -> Batch:
+        """Uploads many radiographs in one request and returns their batch, at once.
+
+        No file's name is sent: `batch.items[…].index` is the place in `sources`. A file that the
+        gateway does not take is an item with an error; the others go on.
+
+        Args:
+            sources: paths of PNG, JPEG, TIFF or DICOM files, or their bytes.
+            callback_url: where the gateway sends each job when it is finished.
+
+        Raises:
+            OSError: a file can not be read.
+            UploadRefused: none of them can be taken, or they are too many for one batch.
+            AccessDenied, GatewayBusy, GatewayUnreachable, GatewayError: see `submit`.
+        """
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        response = self._sender.send(
+            *("POST", "v1/batches"),
+            params={**_WHOLE_BATCH, **_calling_back(callback_url)},
+            headers=headers,
+            sources=sources,
+            held_s=_ACCEPTING_S * len(sources),
+        )
+        return self._all_items(parse(Batch, response))
+
+    def batch(self, batch_id: str, *, wait_s: float = 0.0) -> Batch:
+        """Returns a batch with all its items as it is, or as soon as it is finished.
+
+        Args:
+            batch_id: what `submit_batch` returned as `id`.
+            wait_s: the longest time for which the gateway may hold the answer (at most 30).
+
+        Raises:
+            BatchNotFound: the id is unknown, or the batch has expired.
+            GatewayBusy, GatewayUnreachable, GatewayError: see `submit`.
+        """
+        return self._all_items(self._poll_batch(batch_id, wait_s, self._retry_for_s)[0])
+
+    def wait_batch(self, batch_id: str, timeout_s: float = 3600.0) -> Batch:
+        """Returns a batch with all its items once all of it is finished.
+
+        Raises:
+            BatchTimeout: it was not finished within `timeout_s`; it goes on.
+            BatchNotFound, GatewayBusy, GatewayUnreachable, GatewayError: see `batch`.
+        """
+        batch = self._wait(
+            lambda *bounds: self._poll_batch(batch_id, *bounds), _is_finished, timeout_s
+        )
+        if not batch.finished:
+            raise BatchTimeout(batch, timeout_s)
+        return self._all_items(batch)
+
+    def delete_batch(self, batch_id: str) -> None:
+        """Cancels those of a batch's jobs that are not finished and erases the others.
+
+        A second call erases what the first one canceled.
+
+        Raises:
+            BatchNotFound: the id is unknown, or the batch has expired.
+            GatewayBusy, GatewayUnreachable, GatewayError: see `submit`.
+        """
+        self._sender.send("DELETE", _batch_url(batch_id))
 
     def dead_jobs(self) -> Iterator[Job]:
         """Yields the jobs that were given up, the latest first.
@@ -172,7 +230,7 @@ class Client:
         cursor: str | None = None
         while True:
             params = {"limit": "200"} | ({"cursor": cursor} if cursor else {})
-            page = parse(DeadJobs, self._send("GET", "v1/dead-jobs", params=params))
+            page = parse(DeadJobs, self._sender.send("GET", "v1/dead-jobs", params=params))
             yield from page.jobs
             cursor = page.next_cursor
             if cursor is None:
@@ -189,7 +247,7 @@ class Client:
                 where its radiograph is not there any more.
             GatewayBusy, GatewayUnreachable: see `submit`.
         """
-        return parse(Job, self._send("POST", f"{_job_url(job_id)}/retry"))
+        return parse(Job, self._sender.send("POST", f"{_job_url(job_id)}/retry"))
 
     def heatmap(self, job_id: str) -> bytes:
         """Returns the class-activation map of a job that succeeded, as a transparent PNG.
@@ -198,7 +256,7 @@ class Client:
             GatewayError: with code `heatmap_not_available` where the job has no result.
             JobNotFound, GatewayBusy, GatewayUnreachable: see `get`.
         """
-        return self._send("GET", f"{_job_url(job_id)}/heatmap.png").content
+        return self._sender.send("GET", f"{_job_url(job_id)}/heatmap.png").content
 
     def health(self) -> Health:
         """Asks once, without retries, how the gateway is.
@@ -207,7 +265,7 @@ class Client:
             GatewayUnreachable: nobody answers.
             GatewayError: the answer is not a tbscreen gateway's.
         """
-        return parse(Health, self._send("GET", "health", retry_for_s=0.0))
+        return parse(Health, self._sender.send("GET", "health", retry_for_s=0.0))
 
     def model(self, version: str) -> Model:
         """Returns what is known of a model.
@@ -219,77 +277,75 @@ class Client:
             GatewayError: with code `model_not_found` where there is none.
             GatewayBusy, GatewayUnreachable: see `submit`.
         """
-        return parse(Model, self._send("GET", f"v1/models/{quote(version, safe='')}"))
+        return parse(Model, self._sender.send("GET", f"v1/models/{quote(version, safe='')}"))
+
+    def _wait(
+        self,
+        poll: Callable[[float, float], tuple[_Polled, float]],
+        is_final: Callable[[_Polled], bool],
+        timeout_s: float,
+    ) -> _Polled:
+        """Polls until the answer is final or `timeout_s` is over; returns the last one."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            asked = time.monotonic()
+            wait_s = max(0.0, min(_LONG_POLL_S, deadline - asked))
+            polled, pause_s = poll(wait_s, min(self._retry_for_s, deadline - asked))
+            now = time.monotonic()
+            if is_final(polled) or now >= deadline:
+                return polled
+            # An answer that was held for as long as asked has waited enough.
+            if now - asked < wait_s:
+                time.sleep(max(0.0, min(pause_s, deadline - now)))
 
     def _poll(self, job_id: str, wait_s: float, retry_for_s: float) -> tuple[Job, float]:
-        params = {"wait": str(math.ceil(wait_s))} if wait_s > 0 else None
-        url = _job_url(job_id)
-        response = self._send("GET", url, params=params, held_s=wait_s, retry_for_s=retry_for_s)
+        response = self._sender.send(
+            *("GET", _job_url(job_id)),
+            params=_waiting(wait_s),
+            held_s=wait_s,
+            retry_for_s=retry_for_s,
+        )
         return parse(Job, response), retry_after_s(response.headers, default=1.0)
 
-    def _send(
-        self,
-        method: str,
-        url: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        source: str | Path | bytes | None = None,
-        held_s: float = 0.0,
-        retry_for_s: float | None = None,
-    ) -> httpx.Response:
-        deadline = time.monotonic() + (self._retry_for_s if retry_for_s is None else retry_for_s)
-        timeout = httpx.Timeout(self._timeout_s, read=self._timeout_s + held_s)
-        delay_s = _FIRST_DELAY_S
-        while True:
-            request = {"params": params, "headers": headers, "timeout": timeout}
-            pause_s = delay_s * random.uniform(0.5, 1.0)
-            failure: GatewayUnreachable | GatewayError
-            try:
-                response = self._try(method, url, source, request)
-            except httpx.TransportError as error:
-                failure = GatewayUnreachable(_describe(error, self._http.base_url))
-                failure.__cause__ = error
-            else:
-                if response.is_success:
-                    return response
-                failure = problem_of(response)
-                if response.status_code not in BUSY:
-                    raise failure
-                pause_s = max(pause_s, retry_after_s(response.headers, default=0.0))
-            if time.monotonic() + pause_s > deadline:
-                raise failure
-            time.sleep(pause_s)
-            delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+    def _poll_batch(self, batch_id: str, wait_s: float, retry_for_s: float) -> tuple[Batch, float]:
+        response = self._sender.send(
+            *("GET", _batch_url(batch_id)),
+            params={**_WHOLE_BATCH, **_waiting(wait_s)},
+            held_s=wait_s,
+            retry_for_s=retry_for_s,
+        )
+        return parse(Batch, response), retry_after_s(response.headers, default=1.0)
 
-    def _try(
-        self, method: str, url: str, source: str | Path | bytes | None, request: dict[str, Any]
-    ) -> httpx.Response:
-        if source is None:
-            return self._http.request(method, url, **request)
-        with _open(source) as stream:
-            part = (_UPLOAD_NAME, stream, "application/octet-stream")
-            return self._http.request(method, url, files={"file": part}, **request)
+    def _all_items(self, batch: Batch) -> Batch:
+        """Returns the batch with the items of the pages after its own."""
+        items, cursor = list(batch.items), batch.next_cursor
+        while cursor is not None:
+            params = {**_WHOLE_BATCH, "cursor": cursor}
+            page = parse(Batch, self._sender.send("GET", _batch_url(batch.id), params=params))
+            items += page.items
+            cursor = page.next_cursor
+        return batch.model_copy(update={"items": items, "next_cursor": None})
 
 
-def _authorization(api_key: str | None) -> dict[str, str]:
-    key = os.environ.get(API_KEY_VARIABLE, "") if api_key is None else api_key
-    if not key:
-        return {}
-    if not re.fullmatch(r"[\x21-\x7e]+", key):
-        # It is not quoted: it may be one but for a letter.
-        raise ValueError("what was given as the API key holds spaces or other than ASCII letters")
-    return {"Authorization": f"Bearer {key}"}
+def _is_final(job: Job) -> bool:
+    return job.is_final
 
 
-def _open(source: str | Path | bytes) -> BinaryIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
+def _is_finished(batch: Batch) -> bool:
+    return batch.finished
+
+
+def _calling_back(callback_url: str | None) -> dict[str, str]:
+    return {} if callback_url is None else {"callback_url": callback_url}
+
+
+def _waiting(wait_s: float) -> dict[str, str]:
+    return {"wait": str(math.ceil(wait_s))} if wait_s > 0 else {}
+
+
+def _batch_url(batch_id: str) -> str:
+    return f"v1/batches/{quote(batch_id, safe='')}"
 
 
 def _job_url(job_id: str) -> str:
     return f"v1/jobs/{quote(job_id, safe='')}"
-
-
-def _describe(error: httpx.TransportError, base_url: httpx.URL) -> str:
-    reason = "no answer in time" if isinstance(error, httpx.TimeoutException) else str(error)
-    return f"no gateway answers at {str(base_url).rstrip('/')} ({reason or type(error).__name__})"

@@ -6,13 +6,15 @@ TbscreenError
 │   ├── UploadRefused     this file, as it is, will never be accepted (409, 413, 415, 422)
 │   ├── AccessDenied      the API key is missing, not valid, or may not do this (401, 403)
 │   ├── JobNotFound       the id is unknown, or its answer has expired (404)
+│   ├── BatchNotFound     likewise, of a batch
 │   └── GatewayBusy       still too busy or not able, after the retries (429, 502, 503, 504)
 ├── JobFailed             the job ended without a result; `job.error` says why
 ├── JobTimeout            no answer in time; the job goes on under its id
+├── BatchTimeout          not all answers in time; the batch goes on under its id
 └── InvalidWebhook        a request that claims to be the gateway's webhook is not
 """
 
-from tbscreen.models import Job
+from tbscreen.models import Batch, Job
 
 
 class TbscreenError(Exception):
@@ -51,6 +53,10 @@ class JobNotFound(GatewayError):
     """No such job."""
 
 
+class BatchNotFound(GatewayError):
+    """No such batch."""
+
+
 class GatewayBusy(GatewayError):
     """The gateway asked to try later for as long as the call was retried."""
 
@@ -69,6 +75,14 @@ class JobTimeout(TbscreenError):
     def __init__(self, job: Job, timeout_s: float) -> None:
         super().__init__(f"no answer within {timeout_s:g} s; the job is {job.status}")
         self.job = job
+
+
+class BatchTimeout(TbscreenError):
+    """The batch was not finished in time; ask for it again by `batch.id`."""
+
+    def __init__(self, batch: Batch, timeout_s: float) -> None:
+        super().__init__(f"not all of the batch was answered within {timeout_s:g} s")
+        self.batch = batch
 
 
 class InvalidWebhook(TbscreenError):

@@ -5,9 +5,10 @@ from typing import Annotated, Final
 
 import typer
 
-from tbscreen.client import API_KEY_VARIABLE, Client
+from tbscreen.client import Client
 from tbscreen.errors import AccessDenied
 from tbscreen.models import Health
+from tbscreen.sending import API_KEY_VARIABLE
 
 # Well beyond the ten seconds for which an upload's Idempotency-Key stays unconfirmed, and its
 # repetition is put off, when a gateway is killed while it accepts it.

@@ -9,10 +9,11 @@ from typing import Annotated, Final, NoReturn, TypeVar
 
 import typer
 
-from tbscreen.client import API_KEY_VARIABLE, DEFAULT_URL, Client
+from tbscreen.client import DEFAULT_URL, Client
 from tbscreen.errors import AccessDenied, GatewayError, GatewayUnreachable
 from tbscreen.gateway_options import ApiKeyFileOption, UrlOption, open_client
 from tbscreen.models import Job
+from tbscreen.sending import API_KEY_VARIABLE
 
 jobs = typer.Typer(
     help="Look at single jobs, and deal with those that were given up: the dead letters.",

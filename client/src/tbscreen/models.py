@@ -101,6 +101,45 @@ class DeadJobs(_Answer):
     next_cursor: str | None = None
 
 
+class BatchItem(_Answer):
+    """One file of a batch.
+
+    Attributes:
+        index: its place among the sources that were submitted, from 0: the gateway knows no names.
+        status: a job's, or "refused" (it became none) or "expired" (its job is no more).
+        sha256: of its bytes; None where it was refused.
+        error: why it was refused or failed.
+    """
+
+    index: int
+    status: str
+    sha256: str | None = None
+    job_id: str | None = None
+    prediction: str | None = None
+    probability: float | None = None
+    score: float | None = None
+    error: JobError | None = None
+
+
+class Batch(_Answer):
+    """Many radiographs, submitted together.
+
+    Attributes:
+        finished: none of them is queued or started.
+        total: how many there are, refused ones among them.
+        counts: how many there are of each status.
+        items: all of them, by index.
+    """
+
+    id: str
+    finished: bool
+    total: int
+    counts: dict[str, int] = {}
+    items: list[BatchItem] = []
+    created_at: datetime | None = None
+    next_cursor: str | None = None
+
+
 class WorkerHealth(_Answer):
     """A live worker process."""
 

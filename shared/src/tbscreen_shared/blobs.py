@@ -74,6 +74,10 @@ class BlobStore:
         """Starts a new blob; it exists under its key only once `commit` has returned."""
         return BlobWriter(self._root, secrets.token_hex(16))
 
+    def open_spool(self) -> "Spool":
+        """Starts a file on the volume that never becomes a blob."""
+        return Spool(self._root / f"{secrets.token_hex(16)}.partial")
+
     @contextmanager
     def open(self, key: str) -> Iterator[BinaryIO]:
         """Opens a blob for reading.
@@ -238,6 +242,53 @@ def _sync_directory(path: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+class Spool:
+    """A file to be written, read and then gone: leaving the `with` block removes it.
+
+    It is made by the first call. It counts in `BlobStore.usage`, and is a partial to
+    `BlobStore.erase_partials`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream: BinaryIO | None = None
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            # A full disk fails the flush inside close as well.
+            with suppress(OSError):
+                self._stream.close()
+            self._path.unlink(missing_ok=True)
+
+    def write(self, data: bytes) -> None:
+        """Appends bytes.
+
+        Raises:
+            BlobError: `storage_full` when the volume is full.
+        """
+        with _storage_errors():
+            self._open().write(data)
+
+    def rewind(self) -> BinaryIO:
+        """Returns what was written, to be read from its start.
+
+        Raises:
+            BlobError: `storage_full` when the volume is full.
+        """
+        with _storage_errors():
+            stream = self._open()
+            stream.seek(0)
+        return stream
+
+    def _open(self) -> BinaryIO:
+        if self._stream is None:
+            self._stream = self._path.open("x+b")
+        return self._stream
 
 
 @contextmanager

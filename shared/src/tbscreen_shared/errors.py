@@ -18,6 +18,10 @@ class ErrorCode(StrEnum):
     IMAGE_TOO_LARGE = "image_too_large"
     UNREADABLE_IMAGE = "unreadable_image"
     EMPTY_UPLOAD = "empty_upload"
+    BATCH_TOO_LARGE = "batch_too_large"
+    NO_FILE_ACCEPTED = "no_file_accepted"
+    UNREADABLE_ARCHIVE = "unreadable_archive"
+    UNREADABLE_ENTRY = "unreadable_entry"
     INVALID_REQUEST = "invalid_request"
     NOT_A_CHEST_RADIOGRAPH = "not_a_chest_radiograph"
     UNAUTHORIZED = "unauthorized"
@@ -29,6 +33,7 @@ class ErrorCode(StrEnum):
     JOB_NOT_FOUND = "job_not_found"
     JOB_NOT_DEAD = "job_not_dead"
     UPLOAD_GONE = "upload_gone"
+    BATCH_NOT_FOUND = "batch_not_found"
     MODEL_NOT_FOUND = "model_not_found"
     HEATMAP_NOT_AVAILABLE = "heatmap_not_available"
     CALLBACK_NOT_ALLOWED = "callback_not_allowed"
@@ -49,6 +54,10 @@ HTTP_STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.IMAGE_TOO_LARGE: 413,
     ErrorCode.UNREADABLE_IMAGE: 422,
     ErrorCode.EMPTY_UPLOAD: 422,
+    ErrorCode.BATCH_TOO_LARGE: 413,
+    ErrorCode.NO_FILE_ACCEPTED: 422,
+    ErrorCode.UNREADABLE_ARCHIVE: 422,
+    ErrorCode.UNREADABLE_ENTRY: 422,
     ErrorCode.INVALID_REQUEST: 422,
     ErrorCode.NOT_A_CHEST_RADIOGRAPH: 422,
     ErrorCode.UNAUTHORIZED: 401,
@@ -60,6 +69,7 @@ HTTP_STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.JOB_NOT_FOUND: 404,
     ErrorCode.JOB_NOT_DEAD: 409,
     ErrorCode.UPLOAD_GONE: 410,
+    ErrorCode.BATCH_NOT_FOUND: 404,
     ErrorCode.MODEL_NOT_FOUND: 404,
     ErrorCode.HEATMAP_NOT_AVAILABLE: 404,
     ErrorCode.CALLBACK_NOT_ALLOWED: 422,

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 
 from support.api_keys import add_key, bearer, revoke
 from support.audit_entries import lines_of
+from support.blob_files import blob_files
 from support.gateway_app import PNG, as_form, running_gateway
 from tbscreen_gateway.access.dependencies import MAY_ADMINISTER, CallerDep
 from tbscreen_gateway.app import create_app
@@ -19,12 +20,17 @@ from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_shared.access import ApiKey, AuthMode, Scope
 
 A_JOB = "/v1/jobs/0199e0a4-7c1e-7d52-9a53-0f2a5e6b8c11"
+A_BATCH = "/v1/batches/0199e0a4-9b3f-7a10-8c55-1d2e3f405162"
 
 # Each route that takes a scope, and the scope.
 TAKES = {
     ("POST", "/v1/jobs"): "submit",
     ("POST", "/predict"): "submit",
     ("DELETE", A_JOB): "submit",
+    ("POST", "/v1/batches"): "submit",
+    ("DELETE", A_BATCH): "submit",
+    ("GET", A_BATCH): "read",
+    ("GET", f"{A_BATCH}.csv"): "read",
     ("GET", A_JOB): "read",
     ("GET", f"{A_JOB}/heatmap.png"): "read",
     ("GET", "/v1/models"): "read",
@@ -250,3 +256,20 @@ async def test_a_keys_uploads_are_counted_and_written_to_the_audit_log(
     assert 9 <= int(answers[1].headers["Retry-After"]) <= 10
     (entry,) = (line for line in lines_of(guarded.audit_dir) if line.event == "accepted")
     assert entry.details["key"] == made.id
+
+
+async def test_each_radiograph_of_a_batch_is_counted(
+    guarded: GatewaySettings, key: tuple[ApiKey, str]
+) -> None:
+    made, token = key
+    films = [("file", ("x", PNG + bytes([number]))) for number in range(5)]
+    bounded = guarded.model_copy(update={"rate_limit_per_minute": 6})
+    async with running_gateway(bounded) as gate:
+        answers = [
+            await gate.post("/v1/batches", files=films, headers=bearer(token)) for _ in range(2)
+        ]
+    assert [answer.status_code for answer in answers] == [202, 429]
+    assert 49 <= int(answers[1].headers["Retry-After"]) <= 50
+    accepted = [line for line in lines_of(guarded.audit_dir) if line.event == "accepted"]
+    assert [line.details["key"] for line in accepted] == [made.id] * 5
+    assert len(blob_files(guarded.blobs_dir)) == 5

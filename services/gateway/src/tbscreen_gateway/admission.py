@@ -53,15 +53,19 @@ class Admission:
         self._measured_at = -math.inf
         self._stored = (0, 0)
 
-    async def check_open(self) -> None:
+    async def check_open(self, *, jobs: int = 1, size_bytes: int = 0) -> None:
         """Fails before a body is read that could not be accepted.
+
+        Args:
+            jobs: how many radiographs it is known to hold.
+            size_bytes: what it will take on the volume, as far as that is known.
 
         Raises:
             Refusal: `queue_full` or `storage_full`, with Retry-After from the measured drain rate.
             BlobError: the upload volume can not be looked at.
             RedisError: the job store can not be reached.
         """
-        await run_in_threadpool(self._check)
+        await run_in_threadpool(self.check, jobs=jobs, size_bytes=size_bytes)
 
     @contextmanager
     def slot(self) -> Iterator[None]:
@@ -78,26 +82,28 @@ class Admission:
         finally:
             self._slots_left += 1
 
-    def _check(self) -> None:
+    def check(self, *, jobs: int = 1, size_bytes: int = 0) -> None:
+        """Does what `check_open` does, in the caller's thread."""
         length = self._jobs.queue_length()
-        if length >= self._max_queue_length:
+        if length + jobs > self._max_queue_length:
             raise self._refusal(
                 ErrorCode.QUEUE_FULL,
                 f"{length} radiographs are waiting already; try again later.",
-                excess=length - self._max_queue_length + 1,
+                excess=length + jobs - self._max_queue_length,
             )
         if time.monotonic() - self._measured_at > _MEASURE_EVERY_S:
             self._stored = self._blobs.usage()
             self._measured_at = time.monotonic()
         count, stored_bytes = self._stored
-        if stored_bytes >= self._max_stored_bytes:
-            excess = math.ceil((stored_bytes - self._max_stored_bytes + 1) * count / stored_bytes)
+        excess_bytes = stored_bytes + max(size_bytes, 1) - self._max_stored_bytes
+        if excess_bytes > 0:
+            excess = math.ceil(excess_bytes * count / max(stored_bytes, 1))
             raise self._refusal(
                 ErrorCode.STORAGE_FULL,
                 f"{stored_bytes / 2**30:.1f} GiB of radiographs are waiting already.",
                 excess=excess,
             )
-        if self._blobs.free_bytes() < self._reserve_bytes:
+        if self._blobs.free_bytes() - size_bytes < self._reserve_bytes:
             raise self._refusal(ErrorCode.STORAGE_FULL, "The upload volume is full.", excess=1)
 
     def _refusal(self, code: ErrorCode, detail: str, *, excess: int) -> Refusal:

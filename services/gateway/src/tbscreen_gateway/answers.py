@@ -1,4 +1,4 @@
-"""A job as an HTTP answer: its headers follow from its state."""
+"""A job, or what else is polled, as an HTTP answer: its headers follow from its state."""
 
 import hashlib
 from collections.abc import Mapping
@@ -24,10 +24,35 @@ def job_response(
     if_none_match: str | None = None,
 ) -> Response:
     """Returns the job with its ETag, or 304 where the client has it already."""
-    body = job.model_dump_json().encode()
+    return polled_response(
+        job.model_dump_json().encode(),
+        is_final=job.status.is_final,
+        status=status,
+        headers=headers,
+        if_none_match=if_none_match,
+    )
+
+
+def polled_response(
+    body: bytes,
+    *,
+    is_final: bool,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    if_none_match: str | None = None,
+) -> Response:
+    """Returns JSON with its ETag, or 304 where the client has it already.
+
+    Args:
+        body: JSON.
+        is_final: whether it will not change any more; until then it says when to come again.
+        status: where it is not 304.
+        headers: beside those that follow from the rest.
+        if_none_match: as the request says it.
+    """
     etag = make_etag(body)
     all_headers = {"ETag": etag, "Cache-Control": "private, no-cache", **(headers or {})}
-    if not job.status.is_final:
+    if not is_final:
         all_headers["Retry-After"] = str(_POLL_AFTER_S)
     if etag_matches(etag, if_none_match):
         return Response(status_code=304, headers=all_headers)

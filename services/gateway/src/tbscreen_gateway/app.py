@@ -13,6 +13,7 @@ from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.observation import RequestObserver
 from tbscreen_gateway.problems import install_problem_handlers
 from tbscreen_gateway.routes import (
+    batches,
     callbacks,
     dead_jobs,
     health,
@@ -67,7 +68,10 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     app.add_middleware(BrowserGuard, hosts=allowed_hosts(settings))
     app.add_middleware(RequestObserver, metrics=metrics)
     install_problem_handlers(app)
-    for module in (jobs, dead_jobs, callbacks, predict, models, session, health, pages):
+    for module in (
+        *(jobs, dead_jobs, callbacks, batches, predict),
+        *(models, session, health, pages),
+    ):
         app.include_router(module.router)
     app.mount("/static", pages.Assets(directory=pages.STATIC_DIR), name="static")
     return app

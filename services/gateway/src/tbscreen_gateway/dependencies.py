@@ -62,13 +62,28 @@ def get_job_id(
     job_id: Annotated[str, Path(description="The job's UUID, as POST /v1/jobs answered it.")],
 ) -> str:
     """A job id in the one form they are made in; anything else is no job."""
+    if not _is_id(job_id):
+        raise job_not_found()
+    request.scope["job_id"] = job_id
+    return job_id
+
+
+def get_batch_id(
+    request: Request,
+    batch_id: Annotated[str, Path(description="The batch's UUID, as POST /v1/batches answered.")],
+) -> str:
+    """A batch id in the one form they are made in; anything else is no batch."""
+    if not _is_id(batch_id):
+        raise batch_not_found()
+    request.scope["batch_id"] = batch_id
+    return batch_id
+
+
+def _is_id(text: str) -> bool:
     try:
-        if str(uuid.UUID(job_id)) == job_id:
-            request.scope["job_id"] = job_id
-            return job_id
+        return str(uuid.UUID(text)) == text
     except ValueError:
-        pass
-    raise job_not_found()
+        return False
 
 
 def get_callback_url(
@@ -101,10 +116,16 @@ def job_not_found() -> Refusal:
     return Refusal(ErrorCode.JOB_NOT_FOUND, "The id is unknown, or the job has expired.")
 
 
+def batch_not_found() -> Refusal:
+    """The answer for an id that is unknown, expired or no id at all."""
+    return Refusal(ErrorCode.BATCH_NOT_FOUND, "The id is unknown, or the batch has expired.")
+
+
 ServicesDep = Annotated[Services, Depends(get_services)]
 CallbackUrlDep = Annotated[str, Depends(get_callback_url)]
 WaitDep = Annotated[Wait, Depends(get_wait)]
 JobIdDep = Annotated[str, Depends(get_job_id)]
+BatchIdDep = Annotated[str, Depends(get_batch_id)]
 IdempotencyKey = Annotated[
     str | None,
     Header(

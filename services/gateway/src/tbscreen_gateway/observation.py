@@ -109,6 +109,8 @@ class RequestObserver:
             fields["key_id"] = scope["key_id"]
         if "problem_code" in scope:
             fields["code"] = scope["problem_code"]
+        if "batch_id" in scope:
+            fields["batch_id"] = scope["batch_id"]
         logger.log(level, "request", extra=fields)
 
 

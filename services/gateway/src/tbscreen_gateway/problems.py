@@ -30,6 +30,10 @@ TITLES: Final[dict[ErrorCode, str]] = {
     ErrorCode.IMAGE_TOO_LARGE: "The image has too many pixels",
     ErrorCode.UNREADABLE_IMAGE: "The image can not be read",
     ErrorCode.EMPTY_UPLOAD: "The file is empty",
+    ErrorCode.BATCH_TOO_LARGE: "The batch is too large",
+    ErrorCode.NO_FILE_ACCEPTED: "No file of the batch can be read",
+    ErrorCode.UNREADABLE_ARCHIVE: "The archive can not be read",
+    ErrorCode.UNREADABLE_ENTRY: "The file can not be taken out of its archive",
     ErrorCode.INVALID_REQUEST: "The request is not valid",
     ErrorCode.NOT_A_CHEST_RADIOGRAPH: "Not a frontal chest radiograph",
     ErrorCode.UNAUTHORIZED: "A valid API key is needed",
@@ -41,6 +45,7 @@ TITLES: Final[dict[ErrorCode, str]] = {
     ErrorCode.JOB_NOT_FOUND: "There is no such job",
     ErrorCode.JOB_NOT_DEAD: "The job is not on the dead-letter list",
     ErrorCode.UPLOAD_GONE: "The radiograph is gone",
+    ErrorCode.BATCH_NOT_FOUND: "There is no such batch",
     ErrorCode.MODEL_NOT_FOUND: "There is no such model",
     ErrorCode.HEATMAP_NOT_AVAILABLE: "The job has no heat map",
     ErrorCode.CALLBACK_NOT_ALLOWED: "Callbacks may not go there",
@@ -72,20 +77,27 @@ _CODE_OF_STATUS: Final[dict[int, ErrorCode]] = {
 
 
 class Refusal(TbscreenError):
-    """A request that is answered with a problem, and the headers that go with it."""
+    """A request that is answered with a problem, with its headers and what is wrong in detail."""
 
     def __init__(
-        self, code: ErrorCode, detail: str, *, headers: Mapping[str, str] | None = None
+        self,
+        code: ErrorCode,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: "list[FieldProblem] | None" = None,
     ) -> None:
         super().__init__(code, detail)
         self.headers = dict(headers or {})
+        self.errors = errors
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one parameter."""
+    """What is wrong with one parameter, or with one file of a batch."""
 
-    location: str = Field(description="e.g. query.wait")
+    location: str = Field(description="e.g. query.wait, or items.7 for the batch's file of index 7")
     message: str
+    code: ErrorCode | None = Field(default=None, description="of a file of a batch")
 
 
 class Problem(BaseModel):
@@ -152,8 +164,11 @@ def _respond(
 
 def _on_tbscreen_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TbscreenError)
-    headers = error.headers if isinstance(error, Refusal) else None
-    return _respond(request.scope, error.code, error.detail, headers=headers)
+    if isinstance(error, Refusal):
+        return _respond(
+            request.scope, error.code, error.detail, headers=error.headers, errors=error.errors
+        )
+    return _respond(request.scope, error.code, error.detail)
 
 
 def _on_redis_error(request: Request, error: Exception) -> Response:

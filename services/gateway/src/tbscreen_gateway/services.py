@@ -15,6 +15,7 @@ from tbscreen_gateway.admission import Admission
 from tbscreen_gateway.audit_drain import AuditDrain
 from tbscreen_gateway.audit_health import AuditProbe
 from tbscreen_gateway.audit_log import AuditLog
+from tbscreen_gateway.batches.intake import BatchIntake
 from tbscreen_gateway.health import VERSION, HealthProbe
 from tbscreen_gateway.intake import Intake
 from tbscreen_gateway.metrics import Metrics
@@ -31,6 +32,7 @@ from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.bundle import ModelStore
 from tbscreen_shared.jobs import (
     AuditStream,
+    BatchStore,
     CallbackOutbox,
     DeadJobs,
     IdempotencyKeys,
@@ -53,6 +55,7 @@ class Services:
 
     settings: GatewaySettings
     jobs: JobStore
+    batches: BatchStore
     blobs: BlobStore
     models: ModelStore
     audit: AuditStream
@@ -61,6 +64,7 @@ class Services:
     admission: Admission
     upload_rates: RateLimiter
     intake: Intake
+    batch_intake: BatchIntake
     waiter: JobWaiter
     health: HealthProbe
     metrics: Metrics
@@ -88,6 +92,8 @@ async def running_services(
     tasks = CeleryTaskQueue(settings)
     keys = IdempotencyKeys(redis, ttl_s=settings.result_ttl_s)
     intake = Intake(jobs, keys, blobs, tasks, metrics)
+    batches = BatchStore(redis, result_ttl_s=settings.result_ttl_s)
+    batch_intake = BatchIntake(batches, keys, blobs, tasks, metrics)
     admission = Admission(
         jobs,
         blobs,
@@ -115,6 +121,7 @@ async def running_services(
             yield Services(
                 settings=settings,
                 jobs=jobs,
+                batches=batches,
                 blobs=blobs,
                 models=models,
                 audit=audit,
@@ -123,6 +130,7 @@ async def running_services(
                 admission=admission,
                 upload_rates=RateLimiter(redis, uploads_quota),
                 intake=intake,
+                batch_intake=batch_intake,
                 waiter=JobWaiter(jobs, finished),
                 health=HealthProbe(
                     probe_redis,
@@ -148,6 +156,7 @@ async def running_services(
         await asyncio.gather(*background, return_exceptions=True)
         await run_in_threadpool(drain.close)
         await intake.close()
+        await batch_intake.close()
         tasks.close()
         redis.close()
         probe_redis.close()

@@ -37,6 +37,18 @@ class GatewaySettings(CallbackSettings):
     max_upload_bytes: int = Field(
         default=64 * 1024 * 1024, gt=0, description="size of the largest radiograph taken"
     )
+    max_batch_files: int = Field(
+        default=1000, gt=0, le=10_000, description="files in the largest batch taken"
+    )
+    max_batch_bytes: int = Field(
+        default=2 * 1024**3, gt=0, description="size of the largest batch's request"
+    )
+    max_batch_unpacked_bytes: int = Field(
+        default=4 * 1024**3, gt=0, description="what the files of an archive may unpack to together"
+    )
+    max_unpack_ratio: int = Field(
+        default=100, gt=0, description="how many times its packed size a file may unpack to"
+    )
     max_queue_length: int = Field(
         default=10_000, gt=0, description="waiting jobs beyond which uploads are refused"
     )

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Final
+from typing import Final, TypeVar
 
 from fastapi import Request
 from redis.asyncio import Redis
@@ -26,9 +26,11 @@ _RECHECK_S: Final = 3.0
 _RECONNECT_S: Final = 0.5
 _REDIS_TIMEOUT_S: Final = 5.0
 
+_Seen = TypeVar("_Seen")
+
 
 class FinishedJobs:
-    """Hears of every job that finishes, over one subscription, and wakes who waits for it."""
+    """Hears of every job or batch that finishes, over one subscription, and wakes who waits."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis_url = redis_url
@@ -116,29 +118,53 @@ class FinishedJobs:
 
 
 class JobWaiter:
-    """Looks a job up, waiting for its end if asked to."""
+    """Looks a job up, or what is made of jobs, waiting for its end if asked to."""
 
     def __init__(self, jobs: JobStore, finished: FinishedJobs) -> None:
         self._jobs = jobs
         self._finished = finished
 
     async def get(self, job_id: str, *, wait_s: float, request: Request) -> Job | None:
-        """Returns the job, or None for an unknown id.
+        """Returns the job, or None for an unknown id; see `look`."""
+        return await self.look(
+            job_id,
+            lambda: self._jobs.get(job_id),
+            lambda job: job.status.is_final,
+            wait_s=wait_s,
+            request=request,
+        )
 
-        Comes back when the job is finished, `wait_s` seconds are over, the client has left or the
-        server is about to stop, whichever is first. A Redis that is lost meanwhile may come back
-        until then.
+    async def look(
+        self,
+        announced_as: str,
+        read: Callable[[], _Seen | None],
+        is_final: Callable[[_Seen], bool],
+        *,
+        wait_s: float,
+        request: Request,
+    ) -> _Seen | None:
+        """Returns what there is to see, or None where there is nothing.
+
+        Comes back when it is final, `wait_s` seconds are over, the client has left or the server is
+        about to stop, whichever is first. A Redis that is lost meanwhile may come back until then.
+
+        Args:
+            announced_as: the id whose end is announced.
+            read: looks. Blocking; it may raise RedisError.
+            is_final: whether it will not change any more.
+            wait_s: at most so long; 0 looks once.
+            request: its body has been read.
 
         Raises:
             RedisError: the job store could not be reached at the last look.
         """
         if wait_s <= 0:
-            return await run_in_threadpool(self._jobs.get, job_id)
+            return await run_in_threadpool(read)
         deadline = asyncio.get_running_loop().time() + wait_s
         departure = asyncio.create_task(_departure(request))
         try:
-            with self._finished.watch(job_id) as maybe_finished:
-                return await self._watch(job_id, deadline, maybe_finished, departure)
+            with self._finished.watch(announced_as) as maybe_finished:
+                return await self._watch(read, is_final, deadline, maybe_finished, departure)
         finally:
             departure.cancel()
             with suppress(asyncio.CancelledError):
@@ -146,25 +172,27 @@ class JobWaiter:
 
     async def _watch(
         self,
-        job_id: str,
+        read: Callable[[], _Seen | None],
+        is_final: Callable[[_Seen], bool],
         deadline: float,
         maybe_finished: asyncio.Event,
         departure: asyncio.Task[None],
-    ) -> Job | None:
+    ) -> _Seen | None:
         while True:
             maybe_finished.clear()
+            seen: _Seen | None = None
             error: RedisError | None = None
             try:
-                job = await run_in_threadpool(self._jobs.get, job_id)
-                if job is None or job.status.is_final:
-                    return job
+                seen = await run_in_threadpool(read)
+                if seen is None or is_final(seen):
+                    return seen
             except RedisError as lost:
                 error = lost
             remaining_s = deadline - asyncio.get_running_loop().time()
             if remaining_s <= 0 or self._finished.released or departure.done():
                 if error is not None:
                     raise error
-                return job
+                return seen
             signal = asyncio.create_task(maybe_finished.wait())
             try:
                 await asyncio.wait(

@@ -1,6 +1,14 @@
 """Jobs: the record in Redis is the only truth about a job's state."""
 
 from tbscreen_shared.jobs.audit_stream import AuditStream, StreamState, Taken, Waiting
+from tbscreen_shared.jobs.batches import (
+    BatchEntry,
+    BatchRecord,
+    BatchStore,
+    JobBrief,
+    NewBatch,
+    ResultBrief,
+)
 from tbscreen_shared.jobs.callbacks import (
     CallbackClaim,
     CallbackOutbox,
@@ -9,7 +17,7 @@ from tbscreen_shared.jobs.callbacks import (
     DueCallback,
 )
 from tbscreen_shared.jobs.dead import DeadJobs, DeadPage, Retry, RetryOutcome
-from tbscreen_shared.jobs.idempotency import Binding, IdempotencyKeys
+from tbscreen_shared.jobs.idempotency import UNCONFIRMED_S, Binding, IdempotencyKeys
 from tbscreen_shared.jobs.keys import DONE_CHANNEL_PREFIX, done_channel
 from tbscreen_shared.jobs.retention import RetainedUploads
 from tbscreen_shared.jobs.store import (
@@ -25,7 +33,11 @@ from tbscreen_shared.jobs.store import (
 __all__ = [
     "DONE_CHANNEL_PREFIX",
     "NOBODY",
+    "UNCONFIRMED_S",
     "AuditStream",
+    "BatchEntry",
+    "BatchRecord",
+    "BatchStore",
     "Binding",
     "CallbackClaim",
     "CallbackOutbox",
@@ -38,9 +50,12 @@ __all__ = [
     "DeadPage",
     "DueCallback",
     "IdempotencyKeys",
+    "JobBrief",
     "JobStore",
+    "NewBatch",
     "NewJob",
     "Requester",
+    "ResultBrief",
     "RetainedUploads",
     "Retry",
     "RetryOutcome",

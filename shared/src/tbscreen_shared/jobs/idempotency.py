@@ -7,11 +7,11 @@ from redis import Redis
 from tbscreen_shared.jobs import transitions
 from tbscreen_shared.jobs.keys import idempotency_key
 
-_UNCONFIRMED_S: Final = 10
+UNCONFIRMED_S: Final = 10
 """How long an Idempotency-Key waits for its job's acceptance; then a gateway died doing it.
 
-Accepting takes milliseconds, and a repeat is put off for so long after such a death. A Redis that
-hangs for longer may make a repeat a second job: that costs a reading, and loses nothing.
+Accepting one takes milliseconds, and a repeat is put off for so long after such a death. A Redis
+that hangs for longer may make a repeat a second job: that costs a reading, and loses nothing.
 """
 
 
@@ -34,11 +34,19 @@ class IdempotencyKeys:
         self._ttl_s = ttl_s
         self._forget = redis.register_script(transitions.FORGET)
 
-    def remember(self, digest: str, job_id: str, sha256: str) -> Binding | None:
+    def remember(
+        self, digest: str, job_id: str, sha256: str, *, pending_s: int = UNCONFIRMED_S
+    ) -> Binding | None:
         """Binds an idempotency digest to a job unless it is bound; returns the earlier binding.
 
         The binding is provisional until `confirm`: whoever repeats the request before must not be
         promised a job that may yet be refused.
+
+        Args:
+            digest: stands for the key.
+            job_id: what it is to make.
+            sha256: tells what was sent with it from other content.
+            pending_s: for how long the binding holds without `confirm`.
 
         Returns:
             The earlier binding, or None when this one is the first.
@@ -46,7 +54,7 @@ class IdempotencyKeys:
         key = idempotency_key(digest)
         while True:
             # SET with NX and GET together needs Redis 7; the embedded server is 6.2.
-            if self._redis.set(key, f"{job_id} {sha256} pending", nx=True, ex=_UNCONFIRMED_S):
+            if self._redis.set(key, f"{job_id} {sha256} pending", nx=True, ex=pending_s):
                 return None
             earlier = cast("str | None", self._redis.get(key))
             if earlier is not None:

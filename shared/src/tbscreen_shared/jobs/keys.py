@@ -75,7 +75,7 @@ def resent_key(job_id: str) -> str:
 
 
 def done_channel(job_id: str) -> str:
-    """Returns the channel on which a job's final state is announced, once."""
+    """Returns the channel on which a job's final state, or a batch's end, is announced, once."""
     return f"{DONE_CHANNEL_PREFIX}{job_id}"
 
 

@@ -7,6 +7,8 @@ the epoch, so that hosts with different clocks agree.
 
 Whatever ends a job begins with a ZREM: from its first write on Redis lets a script pass
 `maxmemory`, and a Redis that is full must let jobs end. CREATE begins with what takes memory.
+
+The prelude's functions serve the scripts of whole batches as well.
 """
 
 from typing import Final
@@ -59,7 +61,12 @@ local function end_job(id, status, field, value, ttl_s)
     'expires_at', now + ttl_s * 1000)
   redis.call('EXPIRE', job, ttl_s)
   local batch = redis.call('HGET', job, 'batch')
-  if batch then redis.call('EXPIRE', BATCH .. batch, ttl_s) end
+  -- Not of a batch that was erased: this would make it again.
+  if batch and redis.call('EXISTS', BATCH .. batch) == 1 and
+      redis.call('HINCRBY', BATCH .. batch, 'unfinished', -1) <= 0 then
+    redis.call('EXPIRE', BATCH .. batch, ttl_s)
+    redis.call('PUBLISH', DONE .. batch, 'finished')
+  end
   if redis.call('HEXISTS', job, 'callback') == 1 then redis.call('ZADD', CALLBACKS, now, id) end
   local drained = DRAINED .. math.floor(now / (DRAIN_BUCKET_S * 1000))
   redis.call('INCR', drained)

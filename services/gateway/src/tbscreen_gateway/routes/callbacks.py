@@ -15,9 +15,6 @@ from tbscreen_shared.errors import ErrorCode
 
 router = APIRouter(prefix="/v1/jobs", tags=["Jobs"], responses=ACCESS_ANSWERS)
 
-CALLBACK_REQUESTS: Final = APIRouter()
-"""What receivers are sent: shown in the OpenAPI document, served by nobody here."""
-
 
 @router.get(
     "/{job_id}/callback",
@@ -61,19 +58,6 @@ async def look_at_callback(job_id: JobIdDep, services: ServicesDep, response: Re
     return callback
 
 
-@CALLBACK_REQUESTS.post(
-    "{$request.query.callback_url}",
-    summary="The finished job",
-    response_class=Response,
-    responses={
-        200: {"description": "Any status from 200 to 299: it has arrived."},
-        410: {"description": "Do not try again."},
-        "default": {"description": "Anything else: it is sent again later."},
-    },
-    openapi_extra={
-        "requestBody": {"content": {"application/json": {"example": SUCCEEDED_JOB}}},
-    },
-)
 def receive(
     job: Job,
     webhook_id: Annotated[
@@ -94,3 +78,30 @@ def receive(
 
     It is signed by the Standard Webhooks convention.
     """
+
+
+def _requests_to_receivers(operation_id: str) -> APIRouter:
+    router = APIRouter()
+    router.add_api_route(
+        "{$request.query.callback_url}",
+        receive,
+        methods=["POST"],
+        operation_id=operation_id,
+        summary="The finished job",
+        response_class=Response,
+        responses={
+            200: {"description": "Any status from 200 to 299: it has arrived."},
+            410: {"description": "Do not try again."},
+            "default": {"description": "Anything else: it is sent again later."},
+        },
+        openapi_extra={
+            "requestBody": {"content": {"application/json": {"example": SUCCEEDED_JOB}}},
+        },
+    )
+    return router
+
+
+# What receivers are sent: shown in the OpenAPI document, served by nobody here. An operation's id
+# may stand there once.
+CALLBACK_REQUESTS: Final = _requests_to_receivers("receive_job")
+BATCH_CALLBACK_REQUESTS: Final = _requests_to_receivers("receive_job_of_batch")

@@ -11,6 +11,7 @@ from starlette.responses import FileResponse, Response
 from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_READ
 from tbscreen_gateway.dependencies import ServicesDep
 from tbscreen_gateway.examples import problem_answers
+from tbscreen_gateway.pagination import NextCursor, PageDep, link_header, paginate
 from tbscreen_gateway.problems import Refusal
 from tbscreen_shared.bundle import Bundle, Manifest, ModelStore, SiteCalibration
 from tbscreen_shared.errors import BundleError, ErrorCode
@@ -51,21 +52,23 @@ class ModelDetails(BaseModel):
 
 
 class ModelList(BaseModel):
-    """Every bundle on the volume."""
+    """The bundles on the volume, a page of them."""
 
     active: str | None = Field(description="the version that workers answer with")
-    models: list[ModelDetails]
+    models: list[ModelDetails] = Field(description="by version")
+    next_cursor: NextCursor
 
 
-@router.get("", summary="List the models")
-def list_models(services: ServicesDep) -> ModelList:
+@router.get("", summary="List the models", responses=problem_answers(ErrorCode.INVALID_REQUEST))
+def list_models(services: ServicesDep, page: PageDep, response: Response) -> ModelList:
     """Lists the bundles on the models volume, unusable ones with the reason."""
     active = _active_version(services.models)
+    found = paginate(services.models.versions(), str, page)
+    response.headers.update(link_header(router.prefix, page, found.next_cursor))
     return ModelList(
         active=active,
-        models=[
-            _describe(services.models, version, active) for version in services.models.versions()
-        ],
+        models=[_describe(services.models, version, active) for version in found.elements],
+        next_cursor=found.next_cursor,
     )
 
 

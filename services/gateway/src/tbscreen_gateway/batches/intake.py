@@ -1,0 +1,125 @@
+"""Makes a draft a batch: all its files become jobs at once, or nothing is left of it."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import uuid6
+
+from tbscreen_gateway.batches.draft import BatchDraft
+from tbscreen_gateway.intake import Origin, new_job
+from tbscreen_gateway.metrics import Metrics
+from tbscreen_gateway.promises import Promises
+from tbscreen_gateway.task_queue import TaskQueue
+from tbscreen_shared.blobs import BlobStore
+from tbscreen_shared.jobs import (
+    UNCONFIRMED_S,
+    BatchEntry,
+    BatchStore,
+    IdempotencyKeys,
+    NewBatch,
+)
+
+_TASKS_PER_S: Final = 100
+"""How many tasks are sent within a second at the very least; 300 to 700 were measured."""
+
+
+@dataclass(frozen=True)
+class AcceptedBatch:
+    """A batch that will be done.
+
+    Attributes:
+        batch_id: the batch.
+        made: it, as it was recorded; None when an earlier request with the same Idempotency-Key
+            has made it.
+    """
+
+    batch_id: str
+    made: NewBatch | None
+
+
+class BatchIntake:
+    """Turns drafts into batches, each Idempotency-Key into one."""
+
+    def __init__(
+        self,
+        batches: BatchStore,
+        keys: IdempotencyKeys,
+        blobs: BlobStore,
+        tasks: TaskQueue,
+        metrics: Metrics,
+    ) -> None:
+        self._batches = batches
+        self._blobs = blobs
+        self._tasks = tasks
+        self._metrics = metrics
+        self._promises = Promises(keys, batches.exists)
+
+    async def accept(self, draft: BatchDraft, origin: Origin) -> AcceptedBatch:
+        """Records and enqueues the files, or finds the batch that the key has made already.
+
+        Args:
+            draft: with at least one file that was stored.
+            origin: whose it is.
+
+        Raises:
+            Refusal: `broker_unavailable` or `idempotency_conflict`; the files are erased.
+            RedisError: likewise.
+        """
+        batch = _new_batch(draft, origin)
+        offer = _BatchOffer(batch, draft.fingerprint, self._batches, self._blobs, self._tasks)
+        promise = await self._promises.make(offer, origin.digest)
+        count = len(batch.jobs)
+        (self._metrics.replayed if promise.replayed else self._metrics.accepted).inc(count)
+        return AcceptedBatch(promise.id, None if promise.replayed else batch)
+
+    async def close(self) -> None:
+        """Gives up on what could not be undone."""
+        await self._promises.close()
+
+
+def _new_batch(draft: BatchDraft, origin: Origin) -> NewBatch:
+    batch_id = str(uuid6.uuid7())
+    jobs, entries = [], []
+    for item in draft.items:
+        if item.upload is None:
+            entries.append(BatchEntry(index=item.index, error=item.error))
+            continue
+        job = new_job(item.upload, origin, batch_id=batch_id)
+        jobs.append(job)
+        entries.append(BatchEntry(index=item.index, sha256=job.sha256, job_id=job.id))
+    return NewBatch(batch_id, jobs, entries, draft.skipped)
+
+
+@dataclass(frozen=True)
+class _BatchOffer:
+    """See `Offer`."""
+
+    batch: NewBatch
+    fingerprint: str
+    batches: BatchStore
+    blobs: BlobStore
+    tasks: TaskQueue
+
+    @property
+    def id(self) -> str:
+        return self.batch.id
+
+    @property
+    def pending_s(self) -> int:
+        return UNCONFIRMED_S + len(self.batch.jobs) // _TASKS_PER_S
+
+    def make(self) -> None:
+        # The id is new, so a record of that id is this one's: Redis ran the call, lost the answer,
+        # and the client repeated it.
+        with suppress(ValueError):
+            self.batches.create(self.batch)
+        for job in self.batch.jobs:
+            self.tasks.send(job.id)
+
+    def unmake(self) -> None:
+        self.batches.take_back(self.id, [job.id for job in self.batch.jobs])
+
+    def erase_uploads(self) -> None:
+        for job in self.batch.jobs:
+            self.blobs.erase(job.blob)

@@ -1,0 +1,174 @@
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError
+
+from support.blob_files import blob_files
+from support.fake_tasks import FakeTaskQueue
+from tbscreen_gateway.batches.draft import BatchDraft, BatchLimits
+from tbscreen_gateway.batches.intake import BatchIntake
+from tbscreen_gateway.intake import Origin
+from tbscreen_gateway.metrics import Metrics
+from tbscreen_gateway.problems import Refusal
+from tbscreen_shared.blobs import BlobStore
+from tbscreen_shared.contracts import JobStatus
+from tbscreen_shared.errors import ErrorCode
+from tbscreen_shared.jobs import BatchStore, IdempotencyKeys, JobStore, Requester
+
+KEYED = Origin(idempotency_key="key")
+PNG = b"\x89PNG\r\n\x1a\n"
+FILES = (PNG + b"1", b"a note", PNG + b"2", PNG + b"3")
+LIMITS = BatchLimits(10, 10**6, 10**6, 10**6, 100)
+TOLD = {"tbscreen:audit", "tbscreen:audit:sequence"}
+
+
+class UnreliableBatchStore(BatchStore):
+    """Loses the connection on the next `failures` takings back."""
+
+    failures = 0
+
+    def take_back(self, batch_id: str, job_ids: Iterable[str]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("lost")
+        super().take_back(batch_id, job_ids)
+
+
+@pytest.fixture
+def tasks() -> FakeTaskQueue:
+    return FakeTaskQueue()
+
+
+@pytest.fixture
+def batches(redis: Redis) -> UnreliableBatchStore:
+    return UnreliableBatchStore(redis, result_ttl_s=600)
+
+
+@pytest.fixture
+def keys(redis: Redis) -> IdempotencyKeys:
+    return IdempotencyKeys(redis, ttl_s=600)
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path)
+
+
+@pytest.fixture
+def intake(
+    batches: BatchStore, keys: IdempotencyKeys, blobs: BlobStore, tasks: FakeTaskQueue
+) -> BatchIntake:
+    return BatchIntake(batches, keys, blobs, tasks, Metrics())
+
+
+def a_draft(blobs: BlobStore, *files: bytes) -> BatchDraft:
+    draft = BatchDraft(blobs, LIMITS, lambda _: None)
+    for index, data in enumerate(files or FILES):
+        draft.begin_file(index)
+        draft.take(data)
+        draft.end_file()
+    return draft
+
+
+async def test_all_files_become_jobs_whose_tasks_are_sent_in_their_order(
+    intake: BatchIntake, batches: BatchStore, jobs: JobStore, blobs: BlobStore, tasks: FakeTaskQueue
+) -> None:
+    draft = a_draft(blobs)
+    accepted = await intake.accept(draft, Origin(requester=Requester("pacs"), callback_url="u"))
+    record = batches.get(accepted.batch_id)
+    assert record is not None
+    assert [entry.job_id for entry in record.entries if entry.job_id] == tasks.sent
+    refused = [(e.index, e.error.code) for e in record.entries if e.error is not None]
+    assert refused == [(1, ErrorCode.UNSUPPORTED_MEDIA_TYPE)]
+    for job_id, upload in zip(tasks.sent, draft.uploads, strict=True):
+        job = jobs.get(job_id)
+        assert job is not None
+        assert (job.status, job.batch_id) == (JobStatus.QUEUED, accepted.batch_id)
+        assert jobs.blob_of(job_id) == upload.blob
+
+
+@pytest.mark.parametrize("takes", [0, 1, 2])
+async def test_a_task_that_can_not_be_sent_takes_the_whole_batch_back(
+    intake: BatchIntake,
+    redis: Redis,
+    blobs: BlobStore,
+    tasks: FakeTaskQueue,
+    tmp_path: Path,
+    takes: int,
+) -> None:
+    tasks.takes = takes
+    with pytest.raises(Refusal) as caught:
+        await intake.accept(a_draft(blobs), KEYED)
+    assert caught.value.code is ErrorCode.BROKER_UNAVAILABLE
+    assert len(tasks.sent) == takes
+    assert set(redis.scan_iter("tbscreen:*")) == TOLD
+    assert blob_files(tmp_path) == []
+
+
+async def test_what_could_not_be_taken_back_at_once_is_taken_back_later(
+    intake: BatchIntake,
+    batches: UnreliableBatchStore,
+    redis: Redis,
+    blobs: BlobStore,
+    tasks: FakeTaskQueue,
+) -> None:
+    tasks.takes, batches.failures = 1, 2
+    with pytest.raises(Refusal):
+        await intake.accept(a_draft(blobs), KEYED)
+    assert redis.zcard("tbscreen:queued") == 3
+    async with asyncio.timeout(10):
+        while set(redis.scan_iter("tbscreen:*")) != TOLD:
+            await asyncio.sleep(0.05)
+    await intake.close()
+
+
+async def test_twenty_simultaneous_requests_with_one_key_make_one_batch(
+    intake: BatchIntake, redis: Redis, blobs: BlobStore, tasks: FakeTaskQueue, tmp_path: Path
+) -> None:
+    answers = await asyncio.gather(*(intake.accept(a_draft(blobs), KEYED) for _ in range(20)))
+    assert len({answer.batch_id for answer in answers}) == 1
+    assert sum(answer.made is not None for answer in answers) == 1
+    assert len(tasks.sent) == redis.zcard("tbscreen:queued") == len(blob_files(tmp_path)) == 3
+
+
+async def test_a_key_with_other_files_is_a_conflict_and_theirs_are_erased(
+    intake: BatchIntake, blobs: BlobStore, tmp_path: Path
+) -> None:
+    await intake.accept(a_draft(blobs), KEYED)
+    kept = blob_files(tmp_path)
+    for other in (FILES[:3], FILES[::-1], (*FILES, PNG)):
+        with pytest.raises(Refusal) as caught:
+            await intake.accept(a_draft(blobs, *other), KEYED)
+        assert caught.value.code is ErrorCode.IDEMPOTENCY_CONFLICT
+        assert sorted(blob_files(tmp_path)) == sorted(kept)
+
+
+async def test_a_key_whose_batch_was_erased_makes_a_new_one(
+    intake: BatchIntake, batches: BatchStore, blobs: BlobStore
+) -> None:
+    first = await intake.accept(a_draft(blobs), KEYED)
+    batches.erase(first.batch_id)
+    second = await intake.accept(a_draft(blobs), KEYED)
+    assert second.made is not None
+    assert second.batch_id != first.batch_id
+
+
+async def test_a_key_waits_for_a_batch_as_long_as_sending_all_its_tasks_may_take(
+    intake: BatchIntake, redis: Redis, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[int] = []
+    remember = IdempotencyKeys.remember
+
+    def note(self: IdempotencyKeys, *bound: str, pending_s: int) -> object:
+        waits.append(pending_s)
+        return remember(self, *bound, pending_s=pending_s)
+
+    monkeypatch.setattr(IdempotencyKeys, "remember", note)
+    await intake.accept(a_draft(blobs), KEYED)
+    draft = BatchDraft(blobs, BatchLimits(1000, 1, 10**6, 1, 1), lambda _: None)
+    draft.items = a_draft(blobs, PNG).items * 1000
+    await intake.accept(draft, Origin(idempotency_key="another"))
+    assert waits == [10, 20]
