@@ -2,8 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from support.http_gateway import Fault, GatewayState
 from support.ports import free_port
