@@ -44,7 +44,7 @@ return 0
 STATUSES: Final = (
     PRELUDE
     + """
--- ARGV: jobs' ids. One string: a thousand replies take redis-py ten times as long as one.
+-- ARGV: jobs' ids. One string: redis-py takes replies apart one by one, in Python.
 local statuses = {}
 for number, id in ipairs(ARGV) do
   statuses[number] = redis.call('HGET', JOB .. id, 'status') or ''
