@@ -17,6 +17,7 @@ def test_no_answer_is_undocumented_and_none_is_a_fault(stack: ComposeStack, tmp_
             *(Path(sys.executable).with_name("schemathesis"), "--config-file", "schemathesis.toml"),
             *("run", f"{stack.url}/openapi.json", "--max-time", str(SECONDS)),
             *("--continue-on-failure", "--no-color", "--request-timeout", "60"),
+            "--generation-deterministic",
             *("--report", "json", "--report-dir", tmp_path),
         ],
         cwd=CONTRACT,
