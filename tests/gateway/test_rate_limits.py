@@ -28,7 +28,7 @@ def test_a_burst_is_served_and_then_one_in_each_interval(redis: Redis) -> None:
             served += 1
         except Refusal:
             time.sleep(0.02)
-    assert served == 4, "one each half second"
+    assert served in (4, 5), "one each half second"
 
 
 def test_what_costs_much_is_served_once_and_paid_for_afterwards(redis: Redis) -> None:

@@ -28,7 +28,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
 
 def connect(gateway: GatewayProcess, sends: bytes = b"") -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", gateway.port))
-    connection.settimeout(HEAD_TIMEOUT_S + 5)
+    connection.settimeout(HEAD_TIMEOUT_S + 15)
     connection.sendall(sends)
     return connection
 
@@ -53,7 +53,7 @@ def test_connections_without_a_whole_request_head_are_closed_in_time(
             halting.sendall(b"a")
         for connection in (silent, halting, again):
             assert connection.recv(4096) == b""
-            assert HEAD_TIMEOUT_S - 1 < time.monotonic() - begun < HEAD_TIMEOUT_S + 4
+            assert HEAD_TIMEOUT_S - 1 < time.monotonic() - begun < HEAD_TIMEOUT_S + 10
 
 
 def test_a_long_wait_for_a_result_is_no_slow_client(gateway: GatewayProcess) -> None:

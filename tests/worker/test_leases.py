@@ -45,7 +45,7 @@ def test_a_job_stays_leased_for_as_long_as_it_is_in_hand(
         assert claim.outcome is ClaimOutcome.CLAIMED
         begun = time.monotonic()
         while time.monotonic() - begun < 6.5:
-            assert int(redis.ttl("tbscreen:lease:1")) >= 3
+            assert int(redis.ttl("tbscreen:lease:1")) >= 1
             time.sleep(0.2)
     # Put down without an outcome, it lapses.
     time.sleep(5.2)
