@@ -23,6 +23,11 @@ for entry in pathlib.Path('/proc').glob('[0-9]*'):
 """
 
 
+def started_at(stack: ComposeStack, service: str) -> set[str]:
+    """When each of a service's containers was last started."""
+    return {stack.inspect(one)["State"]["StartedAt"] for one in stack.containers(service)}
+
+
 def test_every_radiograph_is_answered_in_full(
     http: httpx.Client, radiographs: list[Path], submit: Submit, finished: Finished
 ) -> None:
@@ -78,11 +83,14 @@ def test_a_killed_worker_costs_no_job(
     stack: ComposeStack, radiographs: list[Path], submit: Submit, finished: Finished
 ) -> None:
     locations = [submit(radiographs[n % len(radiographs)]) for n in range(24)]
-    stack.compose("exec", "-T", "--index", "1", "worker", "python", "-c", KILL_WORKER)
+    starts = started_at(stack, "worker")
+    # Nobody reports: the command may die with the container before it could.
+    stack.compose("exec", "--detach", "--index", "1", "worker", "python", "-c", KILL_WORKER)
     killed_at = time.monotonic()
     jobs = [finished(location) for location in locations]
     print(f"all 24 answered {time.monotonic() - killed_at:.1f} s after the kill")
     assert Counter(job["status"] for job in jobs) == {"succeeded": 24}
+    assert len(started_at(stack, "worker") & starts) == len(starts) - 1
 
 
 def test_redis_killed_with_jobs_waiting_loses_none(
