@@ -84,6 +84,37 @@ def test_a_job_whose_task_a_worker_has_in_hand_is_left_alone(
         taken.close()
 
 
+def test_a_job_whose_task_is_in_hand_and_never_claimed_gets_another(
+    settings: GatewaySettings,
+    redis: Redis,
+    jobs: JobStore,
+    tasks: CeleryTaskQueue,
+    worker: FakeWorker,
+) -> None:
+    reconciler = Reconciler(redis, jobs, tasks, visibility_timeout_s=1)
+    for job_id in ("claimed", "lost"):
+        record(jobs, job_id)
+        tasks.send(job_id)
+    jobs.claim("claimed", worker="alive")
+    with make_celery_app(settings) as app, app.connection_for_read() as connection:
+        taken = connection.SimpleQueue(QUEUE_NAME)  # by a worker that dies before its claim
+        for _ in range(2):
+            taken.get(timeout=5)
+        begun = time.monotonic()
+        while not (sent := reconciler.resend_lost()):
+            assert jobs.renew("claimed", worker="alive")
+            time.sleep(0.5)
+            assert time.monotonic() - begun < 12
+        assert sent == 1
+        assert time.monotonic() - begun > 6
+        assert worker.take() == "lost"
+        # There is a second task now: in hand as well, as far as anyone can see.
+        tasks.send("lost")
+        time.sleep(1.1)
+        assert reconciler.resend_lost() == 0
+        taken.close()
+
+
 async def test_a_running_gateway_sends_lost_tasks_again_and_says_so(
     settings: GatewaySettings,
     jobs: JobStore,

@@ -3,7 +3,7 @@
 kombu pops a task before it writes it down as unacknowledged; a worker killed between the two takes
 the only copy with it. A gateway killed between record and task leaves a record without one. And a
 task in a dead worker's hands comes back only after the visibility timeout: the job's lease, which
-nobody renews, tells sooner.
+nobody renews, tells sooner, and where the worker died before its claim, that nobody claims it.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import base64
 import json
 import logging
 import time
+from collections import Counter
 from typing import Final, cast
 
 from redis import Redis
@@ -29,6 +30,10 @@ _INTERVAL_S: Final = 1.0
 _GRACE_S: Final = 2.0
 """How long a job must be seen without a lease: after a pause of Redis all have lapsed at once, and
 the living renew theirs within a second."""
+
+_UNCLAIMED_S: Final = 7.0
+"""How long a task may be in hand without a claim. A worker takes no more tasks than it has
+processes, so that each is claimed at once; where there is no model, it is looked for for 5 s."""
 
 _JOBS_LOOKED_AT: Final = 100
 _TASKS_LOOKED_AT: Final = 1000
@@ -49,6 +54,7 @@ class Reconciler:
         self._tasks = tasks
         self._patience_s = visibility_timeout_s
         self._missed_since: dict[str, float] = {}
+        self._unclaimed_since: dict[str, float] = {}
 
     def resend_lost(self) -> int:
         """Sends lost tasks again, each at most once in a visibility timeout; returns how many.
@@ -59,7 +65,7 @@ class Reconciler:
         """
         lost = [
             job_id
-            for job_id in (*self._without_task(), *self._abandoned())
+            for job_id in (*self._without_task(), *self._unclaimed(), *self._abandoned())
             if self._jobs.may_resend(job_id, every_s=self._patience_s)
         ]
         for job_id in lost:
@@ -89,21 +95,40 @@ class Reconciler:
 
     def _abandoned(self) -> list[str]:
         """Returns the started jobs that no worker has had in hand for `_GRACE_S`."""
-        now = time.monotonic()
-        self._missed_since = {
-            job_id: self._missed_since.get(job_id, now)
-            for job_id in self._jobs.abandoned(limit=_JOBS_LOOKED_AT)
-        }
-        return [job_id for job_id, since in self._missed_since.items() if now - since >= _GRACE_S]
+        abandoned = self._jobs.abandoned(limit=_JOBS_LOOKED_AT)
+        return _seen_for(_GRACE_S, self._missed_since, abandoned)
 
-    def _jobs_with_tasks(self) -> set[str | None]:
+    def _unclaimed(self) -> list[str]:
+        """Returns the queued jobs whose one task has been in hand for `_UNCLAIMED_S`.
+
+        Where none can claim, as without a model, each then has two, and not ever more.
+        """
+        in_hand = cast("list[str]", self._redis.hvals(_UNACKED))
+        job_ids = [job_id for text in in_hand if (job_id := _job_id_of(text)) is not None]
+        queued = self._jobs.queued_among(job_ids)
+        unclaimed = _seen_for(_UNCLAIMED_S, self._unclaimed_since, queued)
+        if not unclaimed:
+            return []
+        tasks = self._jobs_with_tasks()
+        return [job_id for job_id in unclaimed if tasks[job_id] < 2]
+
+    def _jobs_with_tasks(self) -> Counter[str | None]:
         # In one transaction: a task that moves from one to the other is seen in one of them.
         with self._redis.pipeline(transaction=True) as both:
             # kombu pushes on the left: the oldest are at the right end.
             both.lrange(QUEUE_NAME, -_TASKS_LOOKED_AT, -1)
             both.hvals(_UNACKED)
             waiting, in_hand = cast("tuple[list[str], list[str]]", both.execute())
-        return {_job_id_of(text) for text in (*waiting, *in_hand)}
+        return Counter(_job_id_of(text) for text in (*waiting, *in_hand))
+
+
+def _seen_for(seconds: float, since: dict[str, float], job_ids: list[str]) -> list[str]:
+    """Notes in `since` when each job was first seen; returns those seen for so long."""
+    now = time.monotonic()
+    seen = {job_id: since.get(job_id, now) for job_id in job_ids}
+    since.clear()
+    since.update(seen)
+    return [job_id for job_id, first in seen.items() if now - first >= seconds]
 
 
 def _job_id_of(text: str) -> str | None:

@@ -209,6 +209,13 @@ class JobStore:
             self._redis.zrange(QUEUED, "-inf", before_ms, byscore=True, offset=0, num=limit),
         )
 
+    def queued_among(self, job_ids: list[str]) -> list[str]:
+        """Returns those of the jobs that are queued."""
+        if not job_ids:
+            return []
+        since = self._redis.zmscore(QUEUED, job_ids)
+        return [job_id for job_id, at in zip(job_ids, since, strict=True) if at is not None]
+
     def abandoned(self, *, limit: int) -> list[str]:
         """Returns the ids of started jobs that no living worker has in hand, longest first."""
         started = cast("list[str]", self._redis.zrange(STARTED, 0, limit - 1))
