@@ -54,6 +54,16 @@ def told(redis: Redis, event: str) -> list[dict[str, str]]:
     return [fields for _, fields in entries if fields["event"] == event]
 
 
+def test_a_first_attempt_is_due_whatever_a_clock_that_is_set_back_says(
+    store: JobStore, outbox: CallbackOutbox, redis: Redis
+) -> None:
+    finished(store, "1")
+    assert redis.zscore(CALLBACKS, "1") == 0
+    job, callback = store.get("1"), outbox.get("1")
+    assert job is not None and callback is not None
+    assert callback.next_attempt_at == job.finished_at
+
+
 def test_whatever_ends_a_job_that_asked_for_a_callback_makes_it_due(
     store: JobStore, outbox: CallbackOutbox
 ) -> None:

@@ -20,6 +20,7 @@ _FIELDS: Final = (
     "callback_at",
     "callback_status",
     "callback_error",
+    "finished_at",
 )
 
 
@@ -137,7 +138,7 @@ class CallbackOutbox:
             pipe.hmget(job_key(job_id), _FIELDS)
             pipe.zscore(CALLBACKS, job_id)
             values, next_ms = cast("tuple[list[str | None], float | None]", pipe.execute())
-        url, outcome, attempts, attempted_at, status, error = values
+        url, outcome, attempts, attempted_at, status, error, finished_at = values
         if url is None:
             return None
         return Callback(
@@ -146,7 +147,10 @@ class CallbackOutbox:
             last_attempt_at=to_time(attempted_at) if attempted_at else None,
             last_status=int(status) if status else None,
             last_error=CallbackError(error) if error else None,
-            next_attempt_at=to_time(int(next_ms)) if next_ms is not None else None,
+            # 0 until the first attempt, which is due once the job has ended.
+            next_attempt_at=to_time(int(next_ms or finished_at or 0))
+            if next_ms is not None
+            else None,
         )
 
     def pending(self) -> int:
