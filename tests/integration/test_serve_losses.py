@@ -18,6 +18,8 @@ from tbscreen import Client
 FILES = 60
 # A lost worker's job goes to another after this; the default of 30 s would only lengthen the tests.
 SOON = {"TBSCREEN_VISIBILITY_TIMEOUT_S": "14", "TBSCREEN_TASK_TIME_LIMIT_S": "4"}
+# Longer than a call to Redis is waited for.
+STILL_S = 7
 
 
 @pytest.fixture
@@ -90,6 +92,20 @@ def test_killed_part_costs_no_radiograph(tmp_path: Path, folder: Path, name: str
             assert f"{name} was killed by SIGKILL; starting it again" in serving.log.read_text()
         if name != "gateway":  # one that is killed leaves the uploads that it was taking in
             check_uploads_are_erased(serving)
+
+
+def test_redis_that_stands_still_costs_no_radiograph(tmp_path: Path, folder: Path) -> None:
+    with (
+        running_serve(tmp_path, environment=SOON) as serving,
+        predicting_all(serving, folder) as predicting,
+    ):
+        lines = read_lines(predicting, 5)
+        redis = serving.leader("redis")
+        os.kill(redis, signal.SIGSTOP)
+        time.sleep(STILL_S)
+        os.kill(redis, signal.SIGCONT)
+        check_all_answered(predicting, lines)
+        check_uploads_are_erased(serving)
 
 
 def test_everything_killed_at_once_still_answers_what_was_accepted(

@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,33 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class ComposeStack:
-    """`docker compose` for one project; `url` is where its gateway answers."""
+    """`docker compose` for one project; `url` is where its gateway answers.
 
-    def __init__(self, project: str, artifacts: Path) -> None:
+    COMPOSE_FILE is honoured, as `docker compose` does; `overrides` are files laid over it.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        artifacts: Path,
+        *,
+        overrides: Sequence[Path] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._project = project
+        self.project = project
         self._artifacts = artifacts
-        self.environment: dict[str, str] = {"TBSCREEN_PORT": str(self.port)}
+        files = [os.environ.get("COMPOSE_FILE", "docker-compose.yml"), *map(str, overrides)]
+        self.environment: dict[str, str] = {
+            "TBSCREEN_PORT": str(self.port),
+            "COMPOSE_FILE": os.pathsep.join(files),
+            **(settings or {}),
+        }
 
     def compose(self, *arguments: str, timeout_s: float = 900) -> str:
         """Runs `docker compose` and returns what it wrote to standard output."""
-        command = ["docker", "compose", "--project-name", self._project, "--profile", "train"]
+        command = ["docker", "compose", "--project-name", self.project, "--profile", "train"]
         done = subprocess.run(
             [*command, *arguments],
             cwd=ROOT,
@@ -53,10 +68,30 @@ class ComposeStack:
         """The service's containers, those that have ended too."""
         return self.compose("ps", "--all", "--quiet", service).split()
 
-    def redis_cli(self, *arguments: str) -> str:
-        """Runs redis-cli as the operator does."""
+    def redis_command(self, *arguments: str) -> list[str]:
+        """Returns the command that runs redis-cli in the stack as the operator does."""
+        containers = self.containers("redis")
+        if not containers:
+            raise RuntimeError("the stack's Redis does not run")
         as_admin = 'REDISCLI_AUTH="$(cat /run/tbscreen/admin)" exec redis-cli --user admin "$@"'
-        return self.compose("exec", "-T", "redis", "sh", "-c", as_admin, "redis-cli", *arguments)
+        within = ["docker", "exec", "--interactive", containers[0]]
+        return [*within, "sh", "-c", as_admin, "redis-cli", *arguments]
+
+    def redis_cli(self, *arguments: str) -> str:
+        """Runs one Redis command and returns its answer.
+
+        Raises:
+            subprocess.CalledProcessError: Redis can not be reached.
+        """
+        done = subprocess.run(
+            self.redis_command(*arguments),
+            stdin=subprocess.DEVNULL,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        return done.stdout.strip()
 
     def inspect(self, container: str) -> dict[str, Any]:
         done = subprocess.run(
@@ -69,17 +104,24 @@ class ComposeStack:
         done = subprocess.run(["docker", "top", container, "-eo", "args"], capture_output=True)
         return done.stdout.decode()
 
-    def save_logs(self) -> Path:
-        self._artifacts.mkdir(parents=True, exist_ok=True)
-        path = self._artifacts / "compose.log"
+    def save_logs(self, path: Path | None = None) -> Path:
+        path = path or self._artifacts / "compose.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.compose("logs", "--no-color", "--timestamps"))
         return path
 
 
 @contextmanager
-def running_stack(project: str, artifacts: Path, *, workers: int) -> Iterator[ComposeStack]:
+def running_stack(
+    project: str,
+    artifacts: Path,
+    *,
+    workers: int,
+    overrides: Sequence[Path] = (),
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[ComposeStack]:
     """Brings a fresh stack up and takes it down with its volumes, whatever happened."""
-    stack = ComposeStack(project, artifacts)
+    stack = ComposeStack(project, artifacts, overrides=overrides, settings=settings)
     stack.compose("down", "--volumes", "--remove-orphans")
     try:
         stack.up(workers=workers)

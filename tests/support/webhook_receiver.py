@@ -40,9 +40,14 @@ class Answer:
 
 
 class WebhookReceiver:
-    """Answers the queued answers first, then `usual`."""
+    """Answers the queued answers first, then `usual`. `host` is an address of this machine."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None, usual: Answer | None = None) -> None:
+    def __init__(
+        self,
+        tls: ssl.SSLContext | None = None,
+        usual: Answer | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
         self.deliveries: list[Delivery] = []
         self.answers: deque[Answer] = deque()
         self.usual = usual or Answer()
@@ -51,7 +56,7 @@ class WebhookReceiver:
         self.bytes_sent = 0
         self._changed = threading.Condition()
         self._released = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer((host, 0), _handler(self))
         self._server.daemon_threads = True
         self._server.block_on_close = False
         if tls is not None:
@@ -60,7 +65,7 @@ class WebhookReceiver:
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
         self.port = int(self._server.server_address[1])
-        self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.port}"
+        self.url = f"{'http' if tls is None else 'https'}://{host}:{self.port}"
 
     def wait_for(self, count: int, timeout_s: float = 10.0) -> list[Delivery]:
         """Returns the deliveries once there are so many."""

@@ -1,0 +1,68 @@
+"""What the faults, the soak and the overload are judged by."""
+
+import random
+from collections import Counter
+
+import httpx
+import pytest
+
+from support.callbacks import receiving_callbacks
+from support.ledger import fingerprint
+from support.trend import Trend, Verdict, trend_of
+
+HOURS = [n / 360 for n in range(240)]  # a sample each 10 s, for 40 minutes
+
+
+def test_a_level_with_noise_is_flat_and_a_leak_grows() -> None:
+    noise = random.Random(1)
+    level = [100 + noise.gauss(0, 1) for _ in HOURS]
+    assert trend_of(HOURS, level).verdict(tolerance=2.0) is Verdict.FLAT
+    leak = trend_of(HOURS, [value + 6 * hour for value, hour in zip(level, HOURS, strict=True)])
+    assert leak.slope == pytest.approx(6, abs=1)
+    assert leak.verdict(tolerance=2.0) is Verdict.GROWS
+    assert trend_of(HOURS, [-value for value in range(240)]).verdict(0.0) is Verdict.FLAT
+
+
+def test_a_few_noisy_samples_decide_nothing() -> None:
+    noise = random.Random(4)
+    trend = trend_of(HOURS[:12], [100 + noise.gauss(0, 5) for _ in range(12)])
+    assert trend.verdict(tolerance=2.0) is Verdict.UNDECIDED
+    with pytest.raises(ValueError, match="too few"):
+        trend_of(HOURS[:9], [1.0] * 9)
+
+
+def test_samples_that_resemble_their_neighbours_are_not_taken_for_a_trend() -> None:
+    verdicts: Counter[Verdict] = Counter()
+    for seed in range(200):
+        noise, value, values = random.Random(seed), 0.0, []
+        for _ in HOURS:
+            value = 0.9 * value + noise.gauss(0, 1)
+            values.append(value)
+        verdicts[trend_of(HOURS, values).verdict(tolerance=0.0)] += 1
+    # One in forty is what the interval allows; without the widening it is one in three.
+    assert verdicts[Verdict.GROWS] <= 14
+
+
+def test_a_constant_has_an_interval_of_no_width() -> None:
+    assert trend_of(HOURS, [7.0] * 240) == Trend(7.0, 0.0, 0.0, 0.0)
+
+
+def test_a_webhooks_repeat_counts_once_and_a_second_state_as_two() -> None:
+    with receiving_callbacks() as callbacks:
+        for job_id, attempts in (("a", 1), ("a", 1), ("b", 1), ("b", 2)):
+            told = httpx.post(
+                callbacks.url,
+                json={"id": job_id, "status": "succeeded", "attempts": attempts},
+                headers={"webhook-id": job_id},
+            )
+            assert told.status_code == 204
+        assert {job_id: len(states) for job_id, states in callbacks.told().items()} == {
+            "a": 1,
+            "b": 2,
+        }
+        assert callbacks.repeats() == 2
+        seen = fingerprint({"status": "succeeded", "attempts": 1})
+        assert callbacks.contradictions({"a": seen, "b": seen, "untold": seen}) == ["b"]
+        assert callbacks.contradictions({"a": "something else"}) == ["a"]
+        callbacks.forget()
+        assert callbacks.told() == {}
