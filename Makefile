@@ -106,6 +106,27 @@ sbom: $(UV) ## List what each image carries, as CycloneDX, in dist/sbom
 	@$(SBOM)/training.cdx.json --package tbscreen-training
 	@ls dist/sbom/*.cdx.json
 
+# FAULTS=a,b runs some of them, RUNS=1 each once; RATE is radiographs/s in the place of a share of the
+# capacity. Reports go where the documents take them from.
+RUNS ?= 3
+MINUTES ?= 60
+FAULTS ?=
+RATE ?=
+DOCUMENT ?= docs/faults.md
+STACK_TEST = PYTHONPATH=tests $(UV) run --isolated --frozen --no-default-groups --group faults python -m
+
+.PHONY: faults soak overload
+faults: $(UV) images ## Break the compose stack in every way, under load (RUNS=3, FAULTS=a,b)
+	$(STACK_TEST) faults --runs $(RUNS) --document $(DOCUMENT) $(if $(FAULTS),--faults $(FAULTS)) \
+	  $(if $(RATE),--rate $(RATE))
+
+soak: $(UV) images ## Run the compose stack at 80 % of its capacity and look for growth (MINUTES=60)
+	$(STACK_TEST) faults.soak --minutes $(MINUTES) --plot docs/soak.png --document $(DOCUMENT) \
+	  $(if $(RATE),--rate $(RATE))
+
+overload: $(UV) images ## Offer the compose stack ten times its capacity
+	$(STACK_TEST) faults.overload --document $(DOCUMENT)
+
 .PHONY: clean
 clean: ## Remove environments, caches and the native run's data
 	rm -rf .venv .tools .cache .tbscreen .mypy_cache .ruff_cache .pytest_cache dist
