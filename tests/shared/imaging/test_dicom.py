@@ -136,3 +136,23 @@ def test_the_pixels_of_all_frames_count_against_the_limit(dicom: WriteDicom, rea
     with pytest.raises(ImageError) as caught:
         read(path, max_pixels=99_999)
     assert caught.value.code is ErrorCode.IMAGE_TOO_LARGE
+
+
+@pytest.mark.parametrize("frames", ["-1", "-100000"])
+def test_less_than_no_frames_do_not_lift_the_pixel_limit(
+    frames: str, ramp: Levels, dicom: WriteDicom, read: Read
+) -> None:
+    path = dicom(ramp, NumberOfFrames=frames)
+
+    with pytest.raises(ImageError) as caught:
+        read(path, max_pixels=100)
+    assert caught.value.code is ErrorCode.UNREADABLE_IMAGE
+
+
+def test_what_stands_behind_the_pixels_is_not_read(
+    ramp: Levels, dicom: WriteDicom, read: Read
+) -> None:
+    path = dicom(ramp)
+    path.write_bytes(path.read_bytes() + b"\xfc\xff\xfc\xffOB\0\0\xff\xff\xff\x7fjunk")
+
+    np.testing.assert_array_equal(read(path).pixels, ramp)

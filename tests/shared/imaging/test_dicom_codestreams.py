@@ -16,7 +16,7 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from tbscreen_shared.errors import ErrorCode, ImageError
 from tbscreen_shared.imaging import Radiograph
-from tbscreen_shared.imaging.run_lengths import check_run_lengths
+from tbscreen_shared.imaging.run_lengths import decode_run_lengths
 
 Read = Callable[..., Radiograph]
 WriteDicom = Callable[..., Path]
@@ -49,7 +49,7 @@ def test_jpeg_2000_with_other_components_than_declared_is_unreadable_and_ends_no
     frame = pillow_frame(stored, "JPEG2000", no_jp2=not jp2)
     path = dicom(header, transfer_syntax=JPEG2000Lossless, PixelData=encapsulate([frame]))
 
-    # GDCM aborts the process that hands it such a frame.
+    # A decoder may abort the process that hands it such a frame: GDCM does.
     done = subprocess.run(
         [sys.executable, "-c", _READ, path], capture_output=True, text=True, check=False
     )
@@ -96,35 +96,41 @@ def run_length_frame(*segments: bytes) -> bytes:
     )
 
 
+def decoded(frame: bytes, *, sample_bytes: int = 1) -> NDArray[np.unsignedinteger]:
+    return decode_run_lengths(frame, height=64, width=64, samples=1, sample_bytes=sample_bytes)
+
+
 @pytest.mark.parametrize(
-    ("frame", "reason"),
+    ("frame", "sample_bytes"),
     [
-        (run_length_frame(b"\x81\x00" * 1024), "expands"),
-        (run_length_frame(b"\x81\x00" * 32, b"\x81\x00" * 1024), "expands"),
-        (run_length_frame(b"\x80" * 80_000), "longer"),
-        (struct.pack("<16I", 16, *[0] * 15), "header"),
+        (run_length_frame(b"\x81\x00" * 1024), 1),
+        (run_length_frame(b"\x81\x00" * 32, b"\x81\x00" * 1024), 2),
+        (run_length_frame(b"\x81\x00" * 31), 1),
+        (run_length_frame(b"\x80" * 80_000), 1),
+        (run_length_frame(b"\x81\x00" * 32), 2),
+        (run_length_frame(b"\x81\x00" * 32, b"\x81\x00" * 32), 1),
+        (struct.pack("<16I", 16, *[0] * 15), 1),
+        (b"\1\0\0\0", 1),
     ],
 )
-def test_run_lengths_of_more_than_the_image_are_refused_before_they_are_expanded(
-    frame: bytes, reason: str
-) -> None:
-    with pytest.raises(ValueError, match=reason):
-        check_run_lengths(frame, pixels=64 * 64)
+def test_run_lengths_of_another_image_are_refused(frame: bytes, sample_bytes: int) -> None:
+    with pytest.raises((ValueError, RuntimeError, struct.error)):
+        decoded(frame, sample_bytes=sample_bytes)
 
 
 @pytest.mark.parametrize(
     "segment",
     [
-        b"\x81\x00" * 32,
+        b"\x81\x07" * 32,
         b"\x00\x07" * 4096,
-        (b"\x7f" + bytes(128)) * 32 + b"\x00",
-        b"\x80" + b"\x81\x00" * 32,
+        (b"\x7f" + b"\x07" * 128) * 32 + b"\x00",
+        b"\x80" + b"\x81\x07" * 32,
+        b"\x81\x07" * 32 + b"\x00\x09" * 20,
     ],
 )
-def test_run_lengths_of_the_images_size_are_accepted_however_they_are_coded(
-    segment: bytes,
-) -> None:
-    check_run_lengths(run_length_frame(segment, segment), pixels=64 * 64)
+def test_run_lengths_of_the_images_size_are_read_however_they_are_coded(segment: bytes) -> None:
+    assert (decoded(run_length_frame(segment)) == 7).all()
+    assert (decoded(run_length_frame(segment, segment), sample_bytes=2) == 0x0707).all()
 
 
 def test_a_file_of_endless_run_lengths_is_unreadable(
@@ -133,7 +139,6 @@ def test_a_file_of_endless_run_lengths_is_unreadable(
     frame = run_length_frame(b"\x81\x00" * 1024)
     path = dicom(ramp, transfer_syntax=RLELossless, PixelData=encapsulate([frame]))
 
-    # pydicom reads it, and drops what is too much.
     with pytest.raises(ImageError) as caught:
         read(path)
     assert caught.value.code is ErrorCode.UNREADABLE_IMAGE

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import gdcm
+import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 from pydicom.encaps import encapsulate, get_frame
+from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -23,6 +25,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from support.transcoding import transcode
 from tbscreen_shared.errors import ErrorCode, ImageError
 from tbscreen_shared.imaging import Radiograph
 
@@ -33,24 +36,6 @@ WriteDicom = Callable[..., Path]
 @pytest.fixture
 def deep(ramp: NDArray[np.uint8]) -> NDArray[np.uint16]:
     return ramp.astype(np.uint16) * 16
-
-
-def transcode(path: Path, syntax: int) -> Path:
-    """Rewrites a file in another transfer syntax, with GDCM."""
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(path))
-    assert reader.Read()
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer = gdcm.ImageWriter()
-    transcoded = path.with_suffix(".transcoded")
-    writer.SetFileName(str(transcoded))
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    assert writer.Write()
-    return transcoded
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -226,3 +211,55 @@ def test_a_damaged_codestream_is_unreadable(
     with pytest.raises(ImageError) as caught:
         read(path)
     assert caught.value.code is ErrorCode.UNREADABLE_IMAGE
+
+
+@pytest.mark.parametrize("uid", [JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless])
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+def test_a_codestream_without_its_end_is_unreadable(
+    kept: float, uid: str, ramp: NDArray[np.uint8], dicom: WriteDicom, read: Read
+) -> None:
+    # libjpeg-turbo paints grey what is missing, and says nothing.
+    frame = bytes(
+        imagecodecs.jpegls_encode(ramp)
+        if uid == JPEGLSLossless
+        else imagecodecs.jpeg8_encode(ramp, lossless=uid == JPEGLosslessSV1)
+    )
+    cut = frame[: int(len(frame) * kept)]
+    whole = dicom(ramp, transfer_syntax=uid, PixelData=encapsulate([frame]), name="whole.dcm")
+    path = dicom(ramp, transfer_syntax=uid, PixelData=encapsulate([cut]))
+
+    assert read(whole).width == 120
+    with pytest.raises(ImageError) as caught:
+        read(path)
+    assert caught.value.code is ErrorCode.UNREADABLE_IMAGE
+
+
+def test_twelve_bit_jpeg_is_read_within_its_loss(
+    deep: NDArray[np.uint16], dicom: WriteDicom, read: Read
+) -> None:
+    frame = bytes(imagecodecs.jpeg8_encode(deep, level=98, bitspersample=12))
+
+    path = dicom(
+        deep,
+        transfer_syntax=JPEGExtended12Bit,
+        BitsStored=12,
+        PixelData=encapsulate([frame]),
+    )
+
+    np.testing.assert_allclose(
+        read(path).pixels, read(dicom(deep, BitsStored=12, name="plain.dcm")).pixels, atol=2
+    )
+
+
+@pytest.mark.parametrize("interpretation", ["YBR_FULL", "RGB"])
+def test_a_tall_colour_image_has_the_luma_of_each_of_its_pixels(
+    interpretation: str, dicom: WriteDicom, read: Read
+) -> None:
+    stored = np.random.default_rng(5).integers(0, 256, (700, 900, 3), dtype=np.uint8)
+    colours = (
+        convert_color_space(stored, "YBR_FULL", "RGB") if interpretation == "YBR_FULL" else stored
+    )
+
+    pixels = read(dicom(stored, PhotometricInterpretation=interpretation)).pixels
+
+    np.testing.assert_array_equal(pixels, np.asarray(Image.fromarray(colours).convert("L")))

@@ -1,11 +1,12 @@
-"""What a compressed DICOM frame says of its own shape.
+"""What a compressed DICOM frame says of its own image.
 
-GDCM decodes what the codestream declares and compares with the header afterwards: two kilobytes of
-JPEG 2000 can declare 65,535 x 65,535 pixels under a header of 64 x 64, another number of components
-than SamplesPerPixel ends the process (JPEG 2000) or gives wrong levels (JPEG, JPEG-LS).
+Decoders decode what the codestream declares and leave it to others to compare with the header: two
+kilobytes of JPEG 2000 can declare 65,535 x 65,535 pixels under a header of 64 x 64.
 """
 
+import re
 import struct
+from dataclasses import dataclass
 from typing import Final
 
 from pydicom.uid import (
@@ -16,14 +17,38 @@ from pydicom.uid import (
 )
 
 _J2K_START: Final = b"\xff\x4f\xff\x51"
+_MAX_TILES: Final = 4096
+"""OpenJPEG takes 10 KiB for each, whatever the size of the image."""
+
 _JP2_START: Final = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _JP2_CODESTREAM: Final = b"jp2c"
 _JPEG_START: Final = b"\xff\xd8"
 _NOT_A_FRAME: Final = (0xC4, 0xC8, 0xCC)
+_OF_NO_SEGMENT: Final = frozenset({*range(0xC0), *range(0xD0, 0xDA)})
 _JPEG_LS_FRAME: Final = 0xF7
+_JFIF_SEGMENT: Final = 0xE0
+_FILL: Final = re.compile(rb"\xff+")
+_RGB_IDS: Final = (b"RGB", b"rgb")
 
-Shape = tuple[int, int, int]
-"""Width and height in pixels, samples per pixel."""
+
+@dataclass(frozen=True)
+class Declared:
+    """The image that a codestream declares.
+
+    Attributes:
+        width: pixels.
+        height: pixels.
+        samples: of a pixel.
+        bits: of a sample; of the first, where they differ.
+        is_ybr: whether a JPEG's markers make it YCbCr (True) or RGB (False), whatever its header
+            says; None where they leave it open.
+    """
+
+    width: int
+    height: int
+    samples: int
+    bits: int
+    is_ybr: bool | None = None
 
 
 def bare_codestream(frame: bytes) -> bytes:
@@ -54,43 +79,55 @@ def bare_codestream(frame: bytes) -> bytes:
         position = end
 
 
-def declared_shape(codestream: bytes, transfer_syntax: UID) -> Shape | None:
-    """Returns the shape that a codestream declares.
-
-    None for a transfer syntax whose frames have no shape of their own (RLE).
+def declared_image(codestream: bytes, transfer_syntax: UID) -> Declared:
+    """Returns the image that a codestream declares.
 
     Raises:
-        ValueError: it is no such codestream.
+        ArithmeticError, ValueError: it is no such codestream.
         struct.error: it ends early.
     """
     if transfer_syntax in JPEG2000TransferSyntaxes:
-        return _j2k_shape(codestream)
+        return _j2k_image(codestream)
     if transfer_syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
-        return _jpeg_shape(codestream)
-    return None
+        return _jpeg_image(codestream)
+    raise ValueError("no codestream of this transfer syntax is known")
 
 
-def _j2k_shape(codestream: bytes) -> Shape:
+def _j2k_image(codestream: bytes) -> Declared:
     """ISO 15444-1, A.5.1."""
     if not codestream.startswith(_J2K_START):
         raise ValueError("not a JPEG 2000 codestream")
-    right, bottom, left, top, components = struct.unpack_from(">4I16xH", codestream, 8)
-    return right - left, bottom - top, components
+    right, bottom, left, top, tile_width, tile_height, tiles_left, tiles_top, samples, depth = (
+        struct.unpack_from(">8IHB", codestream, 8)
+    )
+    tiles = -((tiles_left - right) // tile_width) * -((tiles_top - bottom) // tile_height)
+    if tiles > _MAX_TILES:
+        raise ValueError("a JPEG 2000 codestream of too many tiles")
+    return Declared(right - left, bottom - top, samples, (depth & 0x7F) + 1)
 
 
-def _jpeg_shape(codestream: bytes) -> Shape:
+def _jpeg_image(codestream: bytes) -> Declared:
     """ISO 10918-1, B.2.2; JPEG-LS (ISO 14495-1, C.2.2) has the same header under a marker more."""
     if not codestream.startswith(_JPEG_START):
         raise ValueError("not a JPEG codestream")
-    position = 2
+    position = len(_JPEG_START)
+    is_ybr = None
     while True:
         fill, marker, length = struct.unpack_from(">BBH", codestream, position)
-        if fill != 0xFF:
+        if fill != 0xFF or marker in _OF_NO_SEGMENT:
             raise ValueError("not a JPEG marker")
         if marker == 0xFF:
-            position += 1
+            position = _last_fill_byte(codestream, position)
             continue
         if marker == _JPEG_LS_FRAME or (0xC0 <= marker <= 0xCF and marker not in _NOT_A_FRAME):
-            height, width, components = struct.unpack_from(">HHB", codestream, position + 5)
-            return width, height, components
+            bits, height, width, samples = struct.unpack_from(">BHHB", codestream, position + 4)
+            ids = codestream[position + 10 : position + 10 + 3 * samples : 3]
+            return Declared(width, height, samples, bits, False if ids in _RGB_IDS else is_ybr)
+        if marker == _JFIF_SEGMENT and codestream.startswith(b"JFIF", position + 4):
+            is_ybr = True
         position += 2 + length
+
+
+def _last_fill_byte(codestream: bytes, position: int) -> int:
+    run = _FILL.match(codestream, position)
+    return run.end() - 1 if run else position

@@ -1,6 +1,6 @@
 """Grey levels: from stored values of any depth to 8 bits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +19,10 @@ _WINDOW_PERCENTILES: Final = (0.1, 99.9)
 _SAMPLE_SIDE_PX: Final = 512
 """Percentiles of a regular sample this dense differ from the whole image's by under one level."""
 
-_BLOCK_ROWS: Final = 256
+_SAMPLE_LONGEST_PX: Final = 4 * _SAMPLE_SIDE_PX
+"""Percentiles of all 64 million pixels of an image 32 wide would take over a gigabyte."""
+
+_BLOCK_PIXELS: Final = 2**18
 """A look-up makes an int64 copy, a transfer several of float64: half a gigabyte each of an image of
 8000 x 8000."""
 
@@ -27,7 +30,8 @@ _BLOCK_ROWS: Final = 256
 def sample(values: NDArray[Any]) -> NDArray[Any]:
     """Returns a regular sample of an image (h, w): every n-th pixel of every n-th row."""
     step = max(1, min(values.shape) // _SAMPLE_SIDE_PX)
-    return values[::step, ::step]
+    down, across = (max(step, side // _SAMPLE_LONGEST_PX) for side in values.shape)
+    return values[::down, ::across]
 
 
 def robust_window(values: NDArray[Any]) -> tuple[float, float]:
@@ -60,6 +64,13 @@ def window(low: float, high: float) -> Transfer:
     return transfer
 
 
+def row_blocks(height: int, width: int) -> Iterator[slice]:
+    """Yields slices of rows that cover an image, each of few enough pixels to be copied freely."""
+    rows = max(1, _BLOCK_PIXELS // width)
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
+
+
 def to_levels(stored: NDArray[Any], transfer: Transfer) -> NDArray[np.uint8]:
     """Returns the 8-bit levels (0-255) of stored values, of the same shape.
 
@@ -70,8 +81,8 @@ def to_levels(stored: NDArray[Any], transfer: Transfer) -> NDArray[np.uint8]:
     is_narrow = native.kind in "ui" and native.itemsize <= 2
     show = _by_table(native, transfer) if is_narrow else _by_value(transfer)
     levels = np.empty(stored.shape, dtype=np.uint8)
-    for top in range(0, len(stored), _BLOCK_ROWS):
-        rows = slice(top, top + _BLOCK_ROWS)
+    height, width = stored.shape
+    for rows in row_blocks(height, width):
         levels[rows] = show(stored[rows].astype(native, copy=False))
     return levels
 

@@ -1,26 +1,38 @@
 """PNG, JPEG and TIFF, with Pillow."""
 
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.ExifTags import Base as ExifTag
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from tbscreen_shared.contracts import ImageFormat, Warning
 from tbscreen_shared.errors import ErrorCode, ImageError
-from tbscreen_shared.imaging.levels import robust_window, sample, to_levels, window
+from tbscreen_shared.imaging.bounded_stream import BoundedStream
+from tbscreen_shared.imaging.levels import robust_window, row_blocks, sample, to_levels, window
 from tbscreen_shared.imaging.limits import ImageLimits
 from tbscreen_shared.imaging.radiograph import Radiograph
+from tbscreen_shared.imaging.structure import check_jpeg, check_png, check_tiff
 
 _DEEP_MODES: Final = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I", "F"})
+_UPRIGHT_BY: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _SIDEWAYS: Final = frozenset({5, 6, 7, 8})
+_JPEG_HEADER_BYTES: Final = 16 * 2**20
+"""Pillow joins EXIF segments one by one, copying all before: 60 MiB of them take ten seconds."""
 _MIN_IS_WHITE: Final = 0
 _TILE_WIDTH: Final = 322
 _TILE_LENGTH: Final = 323
-_STRIP_ROWS: Final = 256
 
 
 def read_raster(
@@ -38,33 +50,60 @@ def read_raster(
     """
     # A stream, not the path: from a path Pillow maps uncompressed TIFFs into memory, and garbles
     # those whose orientation turns them (Pillow 13.0).
-    with path.open("rb") as stream, _open_image(stream, image_format) as image:
-        width, height = image.size
-        limits.check(width, height)
-        if isinstance(image, TiffImageFile):
-            _check_tiles(image, limits)
-        # Of a TIFF, Pillow gives the upright size already.
-        elif image.getexif().get(ExifTag.Orientation) in _SIDEWAYS:
-            width, height = height, width
-        several_frames = bool(getattr(image, "is_animated", False))
-        # Only JPEG heeds it: decoded at 1/2, 1/4 or 1/8 and straight to luma, 3000 x 3000 pixels
-        # take 10 ms instead of 60.
-        image.draft("L", (target_px, target_px))
-        ImageOps.exif_transpose(image, in_place=True)
-        return Radiograph(
-            pixels=_to_grey(image),
-            width=width,
-            height=height,
-            format=image_format,
-            warnings=(Warning.MULTIPLE_FRAMES,) if several_frames else (),
+    with path.open("rb", buffering=0) as file:
+        stream = BoundedStream(
+            file, header_bytes=_JPEG_HEADER_BYTES if image_format is ImageFormat.JPEG else None
         )
+        with _open_image(stream, image_format, limits) as image:
+            return _decode(image, image_format, target_px)
 
 
-def _open_image(stream: BinaryIO, image_format: ImageFormat) -> Image.Image:
+def _open_image(
+    stream: BoundedStream, image_format: ImageFormat, limits: ImageLimits
+) -> Image.Image:
+    if image_format is ImageFormat.PNG:
+        check_png(stream)
+    elif image_format is ImageFormat.TIFF:
+        check_tiff(stream)
+    stream.seek(0)
     try:
-        return Image.open(stream, formats=[image_format.upper()])
+        image = Image.open(stream, formats=[image_format.upper()])
     except Image.DecompressionBombError as error:
         raise ImageError(ErrorCode.IMAGE_TOO_LARGE, "the image has too many pixels") from error
+    limits.check(*image.size)
+    if isinstance(image, TiffImageFile):
+        _check_tiles(image, limits)
+    if image_format is ImageFormat.JPEG:
+        stream.end_header()
+        position = stream.tell()
+        stream.seek(0)
+        check_jpeg(stream.read())
+        stream.seek(position)
+    return image
+
+
+def _decode(image: Image.Image, image_format: ImageFormat, target_px: int) -> Radiograph:
+    width, height = image.size
+    several_frames = bool(getattr(image, "is_animated", False))
+    # Of a TIFF, Pillow gives the upright size already, and turns it itself.
+    orientation = (
+        None if isinstance(image, TiffImageFile) else image.getexif().get(ExifTag.Orientation)
+    )
+    if orientation in _SIDEWAYS:
+        width, height = height, width
+    # Only JPEG heeds it: decoded at 1/2, 1/4 or 1/8 and straight to luma, 3000 x 3000 pixels
+    # take 10 ms instead of 60.
+    image.draft("L", (target_px, target_px))
+    # Pillow's own exif_transpose also writes the EXIF block anew, and fails over odd ones.
+    if orientation in _UPRIGHT_BY:
+        image = image.transpose(_UPRIGHT_BY[orientation])
+    return Radiograph(
+        pixels=_to_grey(image),
+        width=width,
+        height=height,
+        format=image_format,
+        warnings=(Warning.MULTIPLE_FRAMES,) if several_frames else (),
+    )
 
 
 def _check_tiles(image: TiffImageFile, limits: ImageLimits) -> None:
@@ -89,10 +128,11 @@ def _to_grey(image: Image.Image) -> NDArray[np.uint8]:
 def _on_black(image: Image.Image) -> Image.Image:
     """In strips: RGBA copies of an image of 8000 x 8000 are a quarter of a gigabyte each."""
     grey = Image.new("L", image.size)
-    for top in range(0, image.height, _STRIP_ROWS):
-        strip = image.crop((0, top, image.width, min(top + _STRIP_ROWS, image.height)))
+    for rows in row_blocks(image.height, image.width):
+        strip = image.crop((0, rows.start, image.width, rows.stop))
         black = Image.new("RGBA", strip.size, (0, 0, 0, 255))
-        grey.paste(Image.alpha_composite(black, strip.convert("RGBA")).convert("L"), (0, top))
+        composite = Image.alpha_composite(black, strip.convert("RGBA"))
+        grey.paste(composite.convert("L"), (0, rows.start))
     return grey
 
 
