@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 
 from support.redis_server import running_redis
+from support.worker_site import wait_until
 from tbscreen_shared.contracts import ImageFormat
 from tbscreen_shared.jobs import ClaimOutcome, JobStore, NewJob
 from tbscreen_shared.queue import connect_redis
@@ -74,3 +75,28 @@ def test_a_dead_process_of_this_host_holds_nothing(leases: JobLeases, jobs: JobS
     jobs.claim("1", worker=f"{host_prefix()}{dead.pid}-0")
     with leases.claiming("1") as claim:
         assert (claim.outcome, claim.attempt) == (ClaimOutcome.CLAIMED, 2)
+
+
+class OutOfMemoryOnce(JobStore):
+    """Has no memory for the first renewal."""
+
+    refused = False
+
+    def renew(self, job_id: str, *, worker: str) -> bool:
+        if not self.refused:
+            self.refused = True
+            raise MemoryError
+        return super().renew(job_id, worker=worker)
+
+
+def test_a_process_out_of_memory_renews_again_when_it_has_some(redis: Redis) -> None:
+    redis.flushdb()
+    jobs = OutOfMemoryOnce(redis, result_ttl_s=60, max_attempts=3)
+    jobs.create(NewJob("1", "b" * 32, "a" * 64, ImageFormat.PNG))
+    leases = JobLeases(jobs, new_worker_name())
+    leases.start()
+    with leases.claiming("1"):
+        redis.expire("tbscreen:lease:1", 3)
+        wait_until(lambda: int(redis.ttl("tbscreen:lease:1")) > 3, timeout_s=10, what="a renewal")
+        assert jobs.refused
+    leases.stop()

@@ -56,7 +56,8 @@ class Heartbeat:
         while not self._stopping.is_set():
             try:
                 self._registry.beat(self._beat())
-            except RedisError as error:
+            # A hostile image may take all the memory that is allowed while it is decoded.
+            except (RedisError, MemoryError) as error:
                 _log.warning("no heartbeat: %s", type(error).__name__)
             self._models.changed.wait(BEAT_INTERVAL_S)
             self._models.changed.clear()

@@ -79,7 +79,8 @@ class JobLeases:
                     continue
                 try:
                     kept = self._jobs.renew(self._in_hand, worker=self._worker)
-                except RedisError as error:
+                # A hostile image may take all the memory that is allowed while it is decoded.
+                except (RedisError, MemoryError) as error:
                     _log.warning("the lease was not renewed: %s", type(error).__name__)
                     continue
             if not kept:

@@ -19,8 +19,13 @@ class WorkerSettings(SharedSettings):
         description="for how long an ended job's radiograph is kept; 0 erases it with the outcome",
     )
     max_image_pixels: int = Field(default=64_000_000, gt=0, description="width x height x frames")
+    max_image_memory_mb: int = Field(
+        default=1024, gt=0, description="MiB that decoding one image may take"
+    )
 
     @property
     def image_limits(self) -> ImageLimits:
-        """The limits that an image's header is held to before it is decoded."""
-        return ImageLimits(max_pixels=self.max_image_pixels)
+        """The limits that an image is held to."""
+        return ImageLimits(
+            max_pixels=self.max_image_pixels, max_memory_bytes=self.max_image_memory_mb * 2**20
+        )

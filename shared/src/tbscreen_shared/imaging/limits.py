@@ -1,4 +1,4 @@
-"""How large an image may be, checked on what its header declares, before a pixel is decoded."""
+"""How large an image may be, by its header and by the memory that decoding it takes."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,14 @@ class ImageLimits:
     Attributes:
         max_pixels: width x height x frames. The largest detectors in use give 4300 x 4300, 18.5
             million; the default leaves room for scanned film. Reading 8000 x 8000 pixels was
-            measured to take up to 0.8 GB of memory, at its most for 32-bit TIFF, and 1.9 GB for
-            DICOM in YBR colour, which pydicom converts in float32.
+            measured to take up to 921 MiB of memory, at its most for JPEG 2000 in colour.
         min_side_px: below this there is nothing to read.
+        max_memory_bytes: that decoding may take beyond what the process holds; None for no bound.
     """
 
     max_pixels: int = 64_000_000
     min_side_px: int = 32
+    max_memory_bytes: int | None = None
 
     def check(self, width: int, height: int, *, frames: int = 1) -> None:
         """Checks declared dimensions, in pixels.
@@ -31,6 +32,8 @@ class ImageLimits:
                 ErrorCode.UNREADABLE_IMAGE,
                 f"the image is smaller than {self.min_side_px} pixels on a side",
             )
+        if frames < 1:
+            raise ImageError(ErrorCode.UNREADABLE_IMAGE, "the image has no frames")
         if width * height * frames > self.max_pixels:
             raise ImageError(
                 ErrorCode.IMAGE_TOO_LARGE,

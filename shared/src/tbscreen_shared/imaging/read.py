@@ -16,6 +16,7 @@ from tbscreen_shared.formats import SNIFF_BYTES, sniff
 from tbscreen_shared.imaging.dicom import read_dicom
 from tbscreen_shared.imaging.levels import sample
 from tbscreen_shared.imaging.limits import ImageLimits
+from tbscreen_shared.imaging.memory import bounded_memory
 from tbscreen_shared.imaging.radiograph import Radiograph
 from tbscreen_shared.imaging.raster import read_raster
 
@@ -52,7 +53,7 @@ def read_radiograph(path: Path, *, limits: ImageLimits, target_px: int = 299) ->
         raise ImageError(
             ErrorCode.UNSUPPORTED_MEDIA_TYPE, "the file is not a PNG, JPEG, TIFF or DICOM image"
         )
-    with _damage_as_image_error(image_format):
+    with _damage_as_image_error(image_format), bounded_memory(limits.max_memory_bytes):
         if image_format is ImageFormat.DICOM:
             radiograph = read_dicom(path, limits=limits)
         else:
