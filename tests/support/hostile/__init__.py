@@ -1,0 +1,1 @@
+"""A corpus of hostile files, each made by code, and the reading of one under limits."""
