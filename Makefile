@@ -127,6 +127,12 @@ soak: $(UV) images ## Run the compose stack at 80 % of its capacity and look for
 overload: $(UV) images ## Offer the compose stack ten times its capacity
 	$(STACK_TEST) faults.overload --document $(DOCUMENT)
 
+# Inputs and findings stay in .cache/fuzz. FORMATS are targets of tests/fuzz/targets.py.
+FUZZ_SECONDS ?= 600
+.PHONY: fuzz
+fuzz: $(UV) ## Fuzz what reads uploads, FUZZ_SECONDS (600) for each of FORMATS (all)
+	PYTHONPATH=tests $(UV) run --quiet --isolated --frozen --no-default-groups --group fuzz --package tbscreen --extra serve python -m fuzz.run $(FORMATS) --seconds $(FUZZ_SECONDS)
+
 .PHONY: clean
 clean: ## Remove environments, caches and the native run's data
 	rm -rf .venv .tools .cache .tbscreen .mypy_cache .ruff_cache .pytest_cache dist
