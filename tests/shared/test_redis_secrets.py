@@ -1,15 +1,16 @@
 """The program that makes Redis' passwords."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from redis import Redis
-from redis.exceptions import AuthenticationError
+from redis.exceptions import AuthenticationError, NoPermissionError
 
 from support.ports import free_port
 from support.redis_server import PASSWORDS, RedisServer
-from tbscreen_shared.redis_secrets import main, write_secrets
+from tbscreen_shared.redis_secrets import main, reload_users, write_secrets
 from tbscreen_shared.redis_users import RedisUser
 
 EVERY_FILE = {
@@ -83,6 +84,30 @@ def test_old_rules_are_replaced_and_passwords_kept(secrets: Path) -> None:
     rules.chmod(0o600)
     rules.write_text(before["redis/users.acl"].replace(" +publish", ""))
     assert main([str(secrets)]) == 0
+    assert texts(secrets) == before
+
+
+def test_an_upgrade_narrows_the_rights_of_a_redis_that_runs_and_keeps_its_passwords(
+    server: RedisServer, secrets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = texts(secrets)
+    rules = secrets / "redis" / "users.acl"
+    of_the_worker = re.compile(r"^(user worker .*?) ~tbscreen:job:\* .*$", re.MULTILINE)
+    former, found = of_the_worker.subn(
+        r"\1 ~tbscreen:* resetchannels &tbscreen:done:* -@all +@string", before["redis/users.acl"]
+    )
+    assert found == 1
+    rules.chmod(0o600)
+    rules.write_text(former)
+    address = f"127.0.0.1:{server.port}"
+    reload_users(address, PASSWORDS[RedisUser.ADMIN])
+    with Redis.from_url(before["worker/redis-url"].strip()) as worker:
+        worker.set("tbscreen:session:0", "{}")
+        assert main([str(secrets), "--address", address, "--reload"]) == 0
+        assert "read its users again" in capsys.readouterr().out
+        with pytest.raises(NoPermissionError):
+            worker.set("tbscreen:session:0", "{}")
+        worker.set("tbscreen:lease:job", "worker")
     assert texts(secrets) == before
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from tbscreen_shared.jobs import keys
+
 
 class RedisUser(StrEnum):
     """Who connects."""
@@ -18,8 +20,7 @@ class RedisUser(StrEnum):
     ADMIN = "admin"
 
 
-_KEYS: Final = (
-    "~tbscreen:*",
+_QUEUE_KEYS: Final = (
     # kombu's: the queue, its lists by priority (a separator of two control characters, then the
     # priority), what is routed to it, and what workers have in hand.
     "~tbscreen",
@@ -28,6 +29,18 @@ _KEYS: Final = (
     "~unacked",
     "~unacked_index",
     "~unacked_mutex",
+)
+
+_GATEWAY_KEYS: Final = ("~tbscreen:*", *_QUEUE_KEYS)
+
+# One by one: decoders of strangers' files run in a worker. Sessions, rates, Idempotency-Keys and
+# where the audit log ends are none of its business.
+_WORKER_KEYS: Final = (
+    *(f"~{prefix}*" for prefix in (keys.JOB_PREFIX, keys.LEASE_PREFIX, keys.BATCH_PREFIX)),
+    *(f"~{key}" for key in (keys.QUEUED, keys.STARTED, keys.DEAD, keys.CALLBACKS, keys.RETAINED)),
+    *(f"~{key}" for key in (f"{keys.DRAINED_PREFIX}*", keys.AUDIT, keys.AUDIT_SEQUENCE)),
+    *("~tbscreen:workers", "~tbscreen:worker:*"),
+    *_QUEUE_KEYS,
 )
 
 _CHANNELS: Final = ("resetchannels", "&tbscreen:done:*")
@@ -46,6 +59,8 @@ _COMMANDS: Final = (
     *("+time", "+publish"),
 )
 
+_ONLY_ADDING_TO_STREAMS: Final = ("-@stream", "+xadd")
+
 _LISTENING: Final = ("+subscribe", "+unsubscribe", "+psubscribe", "+punsubscribe")
 
 _NOBODY: Final = "user default reset off ~* &* +@all"
@@ -56,8 +71,8 @@ every transaction and script's effects in it that it may not do: all jobs, at th
 """
 
 _RULES: Final[Mapping[RedisUser, tuple[str, ...]]] = {
-    RedisUser.GATEWAY: (*_KEYS, *_CHANNELS, *_COMMANDS, *_LISTENING),
-    RedisUser.WORKER: (*_KEYS, *_CHANNELS, *_COMMANDS),
+    RedisUser.GATEWAY: (*_GATEWAY_KEYS, *_CHANNELS, *_COMMANDS, *_LISTENING),
+    RedisUser.WORKER: (*_WORKER_KEYS, *_CHANNELS, *_COMMANDS, *_ONLY_ADDING_TO_STREAMS),
     RedisUser.PROBE: ("resetchannels", "-@all", "+ping"),
     RedisUser.ADMIN: ("~*", "&*", "+@all"),
 }
