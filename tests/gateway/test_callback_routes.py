@@ -13,6 +13,7 @@ from support.fake_worker import FakeWorker
 from support.gateway_app import PNG, as_form, running_gateway
 from support.webhook_receiver import Answer, WebhookReceiver, running_receiver
 from tbscreen_gateway.settings import GatewaySettings
+from tbscreen_shared.jobs import JobStore
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
@@ -96,6 +97,20 @@ async def test_each_job_of_a_batch_is_sent_to_the_batchs_callback_url(
     for job_id in job_ids:
         assert (await settled(gateway, job_id))["status"] == "delivered"
     assert {delivery.headers["webhook-id"] for delivery in receiver.deliveries} == set(job_ids)
+
+
+async def test_a_retried_job_is_sent_to_the_first_ones_callback_url(
+    gateway: httpx.AsyncClient, jobs: JobStore, worker: FakeWorker, receiver: WebhookReceiver
+) -> None:
+    job_id = (await submit(gateway, receiver.url)).json()["id"]
+    worker.take()
+    for _ in range(4):
+        jobs.claim(job_id, worker="w", lost_worker="w")
+    await asyncio.to_thread(receiver.wait_for, 1)
+    retried = (await gateway.post(f"/v1/jobs/{job_id}/retry")).json()["id"]
+    worker.finish(worker.take() or "")
+    assert (await settled(gateway, retried))["status"] == "delivered"
+    assert [one.headers["webhook-id"] for one in receiver.deliveries] == [job_id, retried]
 
 
 async def test_a_batch_with_a_callback_that_may_not_be_is_refused_unread(

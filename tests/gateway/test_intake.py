@@ -11,6 +11,7 @@ from tbscreen_gateway.incoming import Upload
 from tbscreen_gateway.intake import Intake, Origin
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.problems import Refusal
+from tbscreen_gateway.webhooks.seals import CallbackSeals
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.contracts import ImageFormat
 from tbscreen_shared.errors import ErrorCode
@@ -55,7 +56,7 @@ def blobs(tmp_path: Path) -> BlobStore:
 def intake(
     store: UnreliableJobStore, keys: IdempotencyKeys, blobs: BlobStore, tasks: FakeTaskQueue
 ) -> Intake:
-    return Intake(store, keys, blobs, tasks, Metrics())
+    return Intake(store, keys, blobs, tasks, Metrics(), CallbackSeals(()))
 
 
 def an_upload(blobs: BlobStore, sha256: str = "a" * 64) -> Upload:

@@ -103,7 +103,7 @@ def test_a_claim_whose_answer_was_lost_is_not_counted_twice(
     finished(store, "1")
     claim = claimed(outbox, "1")
     repeated = outbox._claim(args=["1", claim.token, 30_000])
-    assert repeated == ["claimed", URL, 1]
+    assert repeated == ["claimed", URL, 1, ""]
 
 
 def test_a_delivered_callback_is_owed_no_more(

@@ -156,6 +156,9 @@ class CallbackError(StrEnum):
     Not told apart: else callers could ask the gateway which names a private network knows.
     """
 
+    NOT_ALLOWED = "not_allowed"
+    """The URL is not the one that was accepted, or is allowed no more; it is not tried again."""
+
     CONNECTION_FAILED = "connection_failed"
     TLS_FAILED = "tls_failed"
     TIMED_OUT = "timed_out"

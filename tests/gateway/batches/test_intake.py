@@ -13,6 +13,7 @@ from tbscreen_gateway.batches.intake import BatchIntake
 from tbscreen_gateway.intake import Origin
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.problems import Refusal
+from tbscreen_gateway.webhooks.seals import CallbackSeals
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.contracts import JobStatus
 from tbscreen_shared.errors import ErrorCode
@@ -61,7 +62,7 @@ def blobs(tmp_path: Path) -> BlobStore:
 def intake(
     batches: BatchStore, keys: IdempotencyKeys, blobs: BlobStore, tasks: FakeTaskQueue
 ) -> BatchIntake:
-    return BatchIntake(batches, keys, blobs, tasks, Metrics())
+    return BatchIntake(batches, keys, blobs, tasks, Metrics(), CallbackSeals(()))
 
 
 def a_draft(blobs: BlobStore, *files: bytes) -> BatchDraft:

@@ -2,6 +2,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -12,21 +13,25 @@ from standardwebhooks.webhooks import Webhook
 
 from support.fake_worker import a_result
 from support.ports import free_port
-from support.redis_server import running_redis_server
+from support.redis_server import as_user, running_redis_server
 from support.webhook_receiver import Answer, WebhookReceiver, running_receiver, until
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.webhooks import delivery
 from tbscreen_gateway.webhooks.connecting import PinnedBackend
 from tbscreen_gateway.webhooks.delivery import MAX_IN_FLIGHT, Deliverer
-from tbscreen_gateway.webhooks.policy import parse_allowed
+from tbscreen_gateway.webhooks.policy import CallbackPolicy, parse_allowed
+from tbscreen_gateway.webhooks.seals import CallbackSeals
 from tbscreen_gateway.webhooks.sender import WebhookSender, make_tls_context
 from tbscreen_gateway.webhooks.signing import parse_secrets
 from tbscreen_shared.contracts import Callback, CallbackError, CallbackStatus, ImageFormat, Job
 from tbscreen_shared.jobs import CallbackOutbox, JobStore, NewJob
-from tbscreen_shared.jobs.keys import AUDIT, job_key
+from tbscreen_shared.jobs.keys import AUDIT, CALLBACKS, job_key
 from tbscreen_shared.queue import connect_redis
+from tbscreen_shared.redis_users import RedisUser
 
 SECRET = "whsec_" + "A" * 43 + "="
+SEALS = CallbackSeals(parse_secrets(SECRET))
+ALLOWED = parse_allowed("127.0.0.0/8")
 
 
 async def loopback(host: str, port: int) -> Sequence[str]:
@@ -35,7 +40,9 @@ async def loopback(host: str, port: int) -> Sequence[str]:
 
 def finished(jobs: JobStore, url: str, *names: str) -> None:
     for name in names:
-        jobs.create(NewJob(name, "b" * 32, "a" * 64, ImageFormat.PNG, callback_url=url))
+        seal = SEALS.seal(name, url)
+        new = NewJob(name, "b" * 32, "a" * 64, ImageFormat.PNG, callback_url=url)
+        jobs.create(replace(new, callback_seal=seal))
         jobs.succeed(name, a_result())
 
 
@@ -55,17 +62,21 @@ class Delivering:
         timeout_s: float = 5,
         lease_s: float = 10,
         retry_delays_s: Sequence[float] = (0.1, 0.1, 0.1),
+        http_allowed: bool = True,
+        secrets: str = SECRET,
     ) -> None:
         self.outbox = CallbackOutbox(redis, lease_s=lease_s)
         self.metrics = Metrics()
         self.sender = WebhookSender(
-            PinnedBackend(loopback, parse_allowed("127.0.0.0/8")),
+            PinnedBackend(loopback, ALLOWED),
             make_tls_context(None),
             parse_secrets(SECRET),
             timeout_s=timeout_s,
         )
         self._deliverer = Deliverer(
             *(self.outbox, jobs, self.sender, self.metrics),
+            CallbackPolicy(True, http_allowed, ALLOWED),
+            CallbackSeals(parse_secrets(secrets)),
             lease_s=lease_s,
             retry_delays_s=retry_delays_s,
         )
@@ -280,6 +291,59 @@ async def test_a_redis_that_restarts_meanwhile_makes_no_repeat(
     assert len(receiver.deliveries) == 1
 
 
+async def test_a_worker_can_not_choose_where_the_gateway_sends(
+    redis: Redis, redis_url: str, jobs: JobStore, receiver: WebhookReceiver
+) -> None:
+    finished(jobs, f"{receiver.url}/in", "changed", "robbed", "accepted")
+    seal = str(redis.hget(job_key("robbed"), "callback_seal"))
+    with connect_redis(as_user(redis_url, RedisUser.WORKER)) as worker:
+        leak = f"{receiver.url}/in?leak"
+        worker.hset(job_key("changed"), "callback", leak)
+        forged = {"status": "succeeded", "blob": "b", "created_at": 1, "callback": leak}
+        for name, also in [("new", {}), ("sealed", {"callback_seal": seal})]:
+            jobs.create(NewJob(name, "b" * 32, "a" * 64, ImageFormat.PNG))
+            jobs.succeed(name, a_result())
+            worker.hset(job_key(name), mapping={**forged, **also})
+        # Another job's URL, with its seal.
+        stolen = {"callback": f"{receiver.url}/in", "callback_seal": seal}
+        worker.hset(job_key("new"), mapping=stolen)
+        worker.zadd(CALLBACKS, {"new": 0, "sealed": 0})
+    async with Delivering(redis, jobs).running() as deliveries:
+        for name in ("changed", "new", "sealed"):
+            callback = await deliveries.settled(name)
+            assert (callback.status, callback.attempts) == (CallbackStatus.FAILED, 1)
+            assert callback.last_error is CallbackError.NOT_ALLOWED
+        await deliveries.settled("robbed")
+        await deliveries.settled("accepted")
+    assert sorted(one.headers["webhook-id"] for one in receiver.deliveries) == [
+        "accepted",
+        "robbed",
+    ]
+    assert deliveries.counted("given_up") == 3
+
+
+async def test_what_the_operator_allows_no_more_is_given_up(
+    redis: Redis, jobs: JobStore, receiver: WebhookReceiver
+) -> None:
+    finished(jobs, receiver.url, "1")
+    async with Delivering(redis, jobs, http_allowed=False).running() as deliveries:
+        callback = await deliveries.settled("1")
+    assert (callback.status, callback.last_error) == ("failed", CallbackError.NOT_ALLOWED)
+    assert receiver.deliveries == []
+
+
+async def test_a_url_accepted_under_either_secret_is_sent_to_while_one_is_replaced(
+    redis: Redis, jobs: JobStore, receiver: WebhookReceiver
+) -> None:
+    newer = "whsec_" + "B" * 43 + "="
+    finished(jobs, receiver.url, "1")
+    async with Delivering(redis, jobs, secrets=f"{newer} {SECRET}").running() as deliveries:
+        assert (await deliveries.settled("1")).status is CallbackStatus.DELIVERED
+    finished(jobs, receiver.url, "2")
+    async with Delivering(redis, jobs, secrets=newer).running() as deliveries:
+        assert (await deliveries.settled("2")).last_error is CallbackError.NOT_ALLOWED
+
+
 async def test_a_record_that_is_damaged_holds_up_nobody_else(
     redis: Redis, jobs: JobStore, receiver: WebhookReceiver
 ) -> None:
@@ -287,7 +351,7 @@ async def test_a_record_that_is_damaged_holds_up_nobody_else(
     redis.hset(job_key("1"), "callback", "no URL at all")
     async with Delivering(redis, jobs).running() as deliveries:
         assert (await deliveries.settled("2")).status is CallbackStatus.DELIVERED
-    assert deliveries.callback("1").status is CallbackStatus.PENDING
+        assert (await deliveries.settled("1")).last_error is CallbackError.NOT_ALLOWED
 
 
 async def test_the_log_names_the_host_and_not_the_rest_of_the_url(

@@ -10,6 +10,7 @@ from tbscreen_gateway.incoming import Upload
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.promises import Promises
 from tbscreen_gateway.task_queue import TaskQueue
+from tbscreen_gateway.webhooks.seals import CallbackSeals
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.jobs import NOBODY, UNCONFIRMED_S, IdempotencyKeys, JobStore, NewJob, Requester
 
@@ -56,11 +57,13 @@ class Intake:
         blobs: BlobStore,
         tasks: TaskQueue,
         metrics: Metrics,
+        seals: CallbackSeals,
     ) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._tasks = tasks
         self._metrics = metrics
+        self._seals = seals
         self._promises = Promises(keys, lambda job_id: jobs.get(job_id) is not None)
 
     async def accept(self, upload: Upload, origin: Origin) -> Accepted:
@@ -70,7 +73,7 @@ class Intake:
             Refusal: `broker_unavailable` or `idempotency_conflict`; the upload is erased.
             RedisError: likewise.
         """
-        job = new_job(upload, origin)
+        job = new_job(upload, origin, self._seals)
         offer = _JobOffer(job, self._jobs, self._blobs, self._tasks)
         promise = await self._promises.make(offer, origin.digest)
         (self._metrics.replayed if promise.replayed else self._metrics.accepted).inc()
@@ -81,16 +84,18 @@ class Intake:
         await self._promises.close()
 
 
-def new_job(upload: Upload, origin: Origin, *, batch_id: str = "") -> NewJob:
+def new_job(upload: Upload, origin: Origin, seals: CallbackSeals, *, batch_id: str = "") -> NewJob:
     """Returns the job that an upload is to become, under a new id."""
+    job_id = str(uuid6.uuid7())
     return NewJob(
-        id=str(uuid6.uuid7()),
+        id=job_id,
         blob=upload.blob,
         sha256=upload.sha256,
         format=upload.format,
         size_bytes=upload.size_bytes,
         requester=origin.requester,
         callback_url=origin.callback_url,
+        callback_seal=seals.seal(job_id, origin.callback_url),
         batch_id=batch_id,
     )
 

@@ -6,9 +6,10 @@ import uuid6
 
 from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.task_queue import TaskQueue
+from tbscreen_gateway.webhooks.seals import CallbackSeals
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.errors import ErrorCode
-from tbscreen_shared.jobs import DeadJobs, JobStore, Requester, RetryOutcome
+from tbscreen_shared.jobs import CallbackOutbox, DeadJobs, JobStore, Requester, RetryOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -16,11 +17,21 @@ logger = logging.getLogger(__name__)
 class Retrying:
     """Retries dead jobs, each once."""
 
-    def __init__(self, jobs: JobStore, dead: DeadJobs, blobs: BlobStore, tasks: TaskQueue) -> None:
+    def __init__(
+        self,
+        jobs: JobStore,
+        dead: DeadJobs,
+        blobs: BlobStore,
+        tasks: TaskQueue,
+        callbacks: CallbackOutbox,
+        seals: CallbackSeals,
+    ) -> None:
         self._jobs = jobs
         self._dead = dead
         self._blobs = blobs
         self._tasks = tasks
+        self._callbacks = callbacks
+        self._seals = seals
 
     def retry(self, job_id: str, by: Requester) -> str:
         """Returns the id of the new job, or of the one that an earlier retry made.
@@ -45,7 +56,14 @@ class Retrying:
             erased = Refusal(ErrorCode.UPLOAD_GONE, "The radiograph was erased; send it again.")
             return self._earlier(job_id, erased)
         new_id = str(uuid6.uuid7())
-        retry = self._dead.retry(job_id, new_id=new_id, blob=twin, size_bytes=size_bytes, by=by)
+        retry = self._dead.retry(
+            job_id,
+            new_id=new_id,
+            blob=twin,
+            size_bytes=size_bytes,
+            by=by,
+            callback_seal=self._seal_again(job_id, new_id),
+        )
         if retry.job_id != new_id:
             self._blobs.erase(twin)
             if retry.outcome is RetryOutcome.RETRIED:
@@ -58,6 +76,10 @@ class Retrying:
             # It is recorded, and what is recorded without a task is sent one.
             logger.warning("the task of a retry is sent later", extra={"job_id": new_id})
         return new_id
+
+    def _seal_again(self, job_id: str, new_id: str) -> str:
+        url, seal = self._callbacks.asked_for(job_id)
+        return self._seals.seal(new_id, url) if self._seals.hold(seal, job_id, url) else ""
 
     def _earlier(self, job_id: str, otherwise: Refusal) -> str:
         earlier = self._dead.retried_as(job_id)

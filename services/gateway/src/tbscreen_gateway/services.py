@@ -28,6 +28,7 @@ from tbscreen_gateway.sweeping import Sweeper
 from tbscreen_gateway.task_queue import CeleryTaskQueue
 from tbscreen_gateway.waiting import FinishedJobs, JobWaiter
 from tbscreen_gateway.webhooks.delivery import running_deliveries
+from tbscreen_gateway.webhooks.seals import CallbackSeals
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.bundle import ModelStore
 from tbscreen_shared.jobs import (
@@ -91,9 +92,10 @@ async def running_services(
     models = ModelStore(settings.models_dir)
     tasks = CeleryTaskQueue(settings)
     keys = IdempotencyKeys(redis, ttl_s=settings.result_ttl_s)
-    intake = Intake(jobs, keys, blobs, tasks, metrics)
+    seals = CallbackSeals(settings.webhook_keys)
+    intake = Intake(jobs, keys, blobs, tasks, metrics, seals)
     batches = BatchStore(redis, result_ttl_s=settings.result_ttl_s)
-    batch_intake = BatchIntake(batches, keys, blobs, tasks, metrics)
+    batch_intake = BatchIntake(batches, keys, blobs, tasks, metrics, seals)
     admission = Admission(
         jobs,
         blobs,
@@ -126,7 +128,7 @@ async def running_services(
                 models=models,
                 audit=audit,
                 dead=dead,
-                retrying=Retrying(jobs, dead, blobs, tasks),
+                retrying=Retrying(jobs, dead, blobs, tasks, callbacks, seals),
                 admission=admission,
                 upload_rates=RateLimiter(redis, uploads_quota),
                 intake=intake,

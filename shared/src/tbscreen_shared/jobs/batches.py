@@ -111,7 +111,10 @@ class BatchStore:
                 *(
                     field
                     for job in batch.jobs
-                    for field in (job.id, job.blob, job.sha256, job.format, job.size_bytes)
+                    for field in (
+                        *(job.id, job.blob, job.sha256, job.format, job.size_bytes),
+                        job.callback_seal,
+                    )
                 ),
             ]
         )

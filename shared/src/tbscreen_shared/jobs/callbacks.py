@@ -47,7 +47,8 @@ class ClaimedAs(StrEnum):
 class CallbackClaim:
     """A delivery in one gateway's hand. All but the outcome is empty where it is not CLAIMED.
 
-    `attempt` counts from 1; `token` names this claim among all.
+    `attempt` counts from 1; `token` names this claim among all; `seal` is what is stored beside
+    the URL.
     """
 
     outcome: ClaimedAs
@@ -55,6 +56,7 @@ class CallbackClaim:
     url: str
     attempt: int
     token: str
+    seal: str
 
 
 class CallbackOutcome(StrEnum):
@@ -100,9 +102,16 @@ class CallbackOutbox:
         claims = []
         for job_id in job_ids:
             token = uuid.uuid4().hex
-            outcome, url, attempt = self._claim(args=[job_id, token, self._lease_ms])
-            claims.append(CallbackClaim(ClaimedAs(outcome), job_id, url, int(attempt), token))
+            outcome, url, attempt, seal = self._claim(args=[job_id, token, self._lease_ms])
+            claims.append(CallbackClaim(ClaimedAs(outcome), job_id, url, int(attempt), token, seal))
         return claims
+
+    def asked_for(self, job_id: str) -> tuple[str, str]:
+        """Returns a job's URL and its seal; empty where there is none."""
+        url, seal = cast(
+            "list[str | None]", self._redis.hmget(job_key(job_id), ["callback", "callback_seal"])
+        )
+        return url or "", seal or ""
 
     def put_off(self, delays_s: Mapping[str, float]) -> None:
         """Makes room for others: the jobs' callbacks are not due until their delays are over."""

@@ -15,14 +15,15 @@ from tbscreen_shared.jobs.transitions import PRELUDE
 _RETRY: Final = (
     PRELUDE
     + """
--- ARGV: id, id of the new job, its blob, bytes, key id, request id
+-- ARGV: id, id of the new job, its blob, bytes, key id, request id, its callback's seal
 local id, new = ARGV[1], ARGV[2]
 local sha256, format, callback, retried_as = unpack(
   redis.call('HMGET', JOB .. id, 'sha256', 'format', 'callback', 'retried_as'))
 if not sha256 then return {'gone', ''} end
 if retried_as then return {'retried', retried_as} end
 if not redis.call('ZSCORE', DEAD, id) then return {'not_dead', ''} end
-create_job(new, {ARGV[3], sha256, format, ARGV[4], ARGV[5], ARGV[6], callback or '', '', id})
+create_job(new, {ARGV[3], sha256, format, ARGV[4], ARGV[5], ARGV[6], callback or '', '', id,
+  ARGV[7]})
 redis.call('HSET', JOB .. id, 'retried_as', new)
 redis.call('ZREM', DEAD, id)
 return {'retried', new}
@@ -116,7 +117,14 @@ class DeadJobs:
         )
 
     def retry(
-        self, job_id: str, *, new_id: str, blob: str, size_bytes: int, by: Requester = NOBODY
+        self,
+        job_id: str,
+        *,
+        new_id: str,
+        blob: str,
+        size_bytes: int,
+        by: Requester = NOBODY,
+        callback_seal: str = "",
     ) -> Retry:
         """Makes a new job of a dead one, which leaves the list and otherwise stays as it is.
 
@@ -128,9 +136,10 @@ class DeadJobs:
             blob: the new job's own upload, the dead one's bytes.
             size_bytes: of the upload.
             by: who wants it.
+            callback_seal: of the dead job's callback URL, for the new job.
         """
         outcome, made = self._retry(
-            args=[job_id, new_id, blob, size_bytes, by.key_id, by.request_id]
+            args=[job_id, new_id, blob, size_bytes, by.key_id, by.request_id, callback_seal]
         )
         return Retry(RetryOutcome(outcome), made)
 

@@ -68,6 +68,7 @@ class NewJob:
         size_bytes: of the upload.
         requester: who sent it.
         callback_url: where the job is sent when it has ended; empty for nowhere.
+        callback_seal: shows a gateway that a gateway has accepted the URL for this job.
         batch_id: the batch it belongs to; empty for none.
         retry_of: id of the dead job whose upload this one reads again; empty for none.
     """
@@ -79,6 +80,7 @@ class NewJob:
     size_bytes: int = 0
     requester: Requester = NOBODY
     callback_url: str = ""
+    callback_seal: str = ""
     batch_id: str = ""
     retry_of: str = ""
 
@@ -151,7 +153,7 @@ class JobStore:
             args=[
                 *(job.id, job.blob, job.sha256, job.format, job.size_bytes),
                 *(job.requester.key_id, job.requester.request_id),
-                *(job.callback_url, job.batch_id, job.retry_of),
+                *(job.callback_url, job.batch_id, job.retry_of, job.callback_seal),
             ]
         )
         if not made:

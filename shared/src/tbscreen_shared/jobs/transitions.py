@@ -38,12 +38,14 @@ local function is_final(status)
   return status ~= 'queued' and status ~= 'started'
 end
 
--- fields: blob, sha256, format, bytes, key id, request id, callback, batch, retry of
+-- fields: blob, sha256, format, bytes, key id, request id, callback, batch, retry of, the
+-- callback's seal
 local function create_job(id, fields)
   local job = JOB .. id
   redis.call('HSET', job, 'status', 'queued', 'created_at', now, 'attempts', 0,
     'blob', fields[1], 'sha256', fields[2], 'format', fields[3])
-  for number, field in ipairs({'key', 'request', 'callback', 'batch', 'retry_of'}) do
+  for number, field in ipairs({'key', 'request', 'callback', 'batch', 'retry_of',
+      'callback_seal'}) do
     local value = fields[4 + number]
     if value ~= '' then redis.call('HSET', job, field, value) end
   end
@@ -80,7 +82,8 @@ end
 CREATE: Final = (
     PRELUDE
     + """
--- ARGV: id, blob, sha256, format, bytes, key id, request id, callback, batch, retry of
+-- ARGV: id, blob, sha256, format, bytes, key id, request id, callback, batch, retry of,
+--   the callback's seal
 if redis.call('EXISTS', JOB .. ARGV[1]) == 1 then return 0 end
 create_job(ARGV[1], {unpack(ARGV, 2)})
 return 1
@@ -208,15 +211,16 @@ local id, token = ARGV[1], ARGV[2]
 local job = JOB .. id
 local function claimed()
   return {'claimed', redis.call('HGET', job, 'callback'),
-    tonumber(redis.call('HGET', job, 'callback_attempts'))}
+    tonumber(redis.call('HGET', job, 'callback_attempts')),
+    redis.call('HGET', job, 'callback_seal') or ''}
 end
 if redis.call('HGET', job, 'callback_token') == token then return claimed() end
 local due = redis.call('ZSCORE', CALLBACKS, id)
-if not due or tonumber(due) > now then return {'taken', '', 0} end
+if not due or tonumber(due) > now then return {'taken', '', 0, ''} end
 redis.call('ZREM', CALLBACKS, id)
 if redis.call('HEXISTS', job, 'callback') == 0 then
   audit('callback_given_up', id, 'error', 'expired')
-  return {'expired', '', 0}
+  return {'expired', '', 0, ''}
 end
 redis.call('ZADD', CALLBACKS, now + ARGV[3], id)
 redis.call('HSET', job, 'callback_token', token, 'callback_at', now)

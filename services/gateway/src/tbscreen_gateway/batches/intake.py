@@ -11,6 +11,7 @@ from tbscreen_gateway.intake import Origin, new_job
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.promises import Promises
 from tbscreen_gateway.task_queue import TaskQueue
+from tbscreen_gateway.webhooks.seals import CallbackSeals
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.jobs import (
     UNCONFIRMED_S,
@@ -48,11 +49,13 @@ class BatchIntake:
         blobs: BlobStore,
         tasks: TaskQueue,
         metrics: Metrics,
+        seals: CallbackSeals,
     ) -> None:
         self._batches = batches
         self._blobs = blobs
         self._tasks = tasks
         self._metrics = metrics
+        self._seals = seals
         self._promises = Promises(keys, batches.exists)
 
     async def accept(self, draft: BatchDraft, origin: Origin) -> AcceptedBatch:
@@ -66,7 +69,7 @@ class BatchIntake:
             Refusal: `broker_unavailable` or `idempotency_conflict`; the files are erased.
             RedisError: likewise.
         """
-        batch = _new_batch(draft, origin)
+        batch = _new_batch(draft, origin, self._seals)
         offer = _BatchOffer(batch, draft.fingerprint, self._batches, self._blobs, self._tasks)
         promise = await self._promises.make(offer, origin.digest)
         count = len(batch.jobs)
@@ -78,14 +81,14 @@ class BatchIntake:
         await self._promises.close()
 
 
-def _new_batch(draft: BatchDraft, origin: Origin) -> NewBatch:
+def _new_batch(draft: BatchDraft, origin: Origin, seals: CallbackSeals) -> NewBatch:
     batch_id = str(uuid6.uuid7())
     jobs, entries = [], []
     for item in draft.items:
         if item.upload is None:
             entries.append(BatchEntry(index=item.index, error=item.error))
             continue
-        job = new_job(item.upload, origin, batch_id=batch_id)
+        job = new_job(item.upload, origin, seals, batch_id=batch_id)
         jobs.append(job)
         entries.append(BatchEntry(index=item.index, sha256=job.sha256, job_id=job.id))
     return NewBatch(batch_id, jobs, entries, draft.skipped)

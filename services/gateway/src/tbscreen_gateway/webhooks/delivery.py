@@ -15,10 +15,13 @@ from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
 from tbscreen_gateway.metrics import Metrics
+from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.webhooks.connecting import PinnedBackend, SystemResolver
+from tbscreen_gateway.webhooks.policy import CallbackPolicy
+from tbscreen_gateway.webhooks.seals import CallbackSeals
 from tbscreen_gateway.webhooks.sender import Attempt, WebhookSender, make_tls_context
 from tbscreen_gateway.webhooks.settings import CallbackSettings
-from tbscreen_gateway.webhooks.urls import parse_callback_url
+from tbscreen_gateway.webhooks.urls import CallbackUrl, parse_callback_url
 from tbscreen_shared.contracts import CallbackError
 from tbscreen_shared.jobs import (
     CallbackClaim,
@@ -67,6 +70,8 @@ class Deliverer:
         jobs: JobStore,
         sender: WebhookSender,
         metrics: Metrics,
+        policy: CallbackPolicy,
+        seals: CallbackSeals,
         *,
         lease_s: float,
         retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
@@ -75,6 +80,8 @@ class Deliverer:
         self._jobs = jobs
         self._sender = sender
         self._metrics = metrics
+        self._policy = policy
+        self._seals = seals
         self._lease_s = lease_s
         self._retry_delays_s = retry_delays_s
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -146,16 +153,20 @@ class Deliverer:
         task.add_done_callback(end)
 
     async def _deliver(self, claim: CallbackClaim) -> None:
-        url = parse_callback_url(claim.url)
         started = time.perf_counter()
         with bound_contextvars(job_id=claim.job_id):
             try:
                 job = await run_in_threadpool(self._jobs.get, claim.job_id)
                 if job is None:
                     return  # erased meanwhile
+                url = self._accepted_url(claim)
                 # The same bytes as GET /v1/jobs/{id} answers.
                 body = job.model_dump_json().encode()
-                attempt = await self._sender.send(url, message_id=job.id, body=body)
+                attempt = (
+                    await self._sender.send(url, message_id=job.id, body=body)
+                    if url is not None
+                    else Attempt(CallbackError.NOT_ALLOWED)
+                )
                 duration_s = time.perf_counter() - started
                 outcome = await self._settle(claim, attempt)
             except RedisError as error:
@@ -163,7 +174,19 @@ class Deliverer:
                 logger.warning("could not settle a callback", extra={"error": type(error).__name__})
                 return
             self._metrics.callbacks.labels(outcome).inc()
-            _log(outcome, claim, attempt, host=url.host, duration_s=duration_s)
+            _log(outcome, claim, attempt, host=url.host if url else "", duration_s=duration_s)
+
+    def _accepted_url(self, claim: CallbackClaim) -> CallbackUrl | None:
+        """Returns where to send; None for what no gateway accepted, or would accept no more.
+
+        Workers write to the same records: what is there is believed only with a gateway's seal.
+        """
+        if not self._seals.hold(claim.seal, claim.job_id, claim.url):
+            return None
+        try:
+            return parse_callback_url(self._policy.check(claim.url))
+        except Refusal:
+            return None
 
     async def _settle(self, claim: CallbackClaim, attempt: Attempt) -> CallbackOutcome:
         """Notes what came of it; a Redis that is away may come back while the lease lasts."""
@@ -210,7 +233,11 @@ async def running_deliveries(
         timeout_s=settings.callback_timeout_s,
     )
     deliveries = asyncio.create_task(
-        Deliverer(outbox, jobs, sender, metrics, lease_s=lease_s).run()
+        Deliverer(
+            *(outbox, jobs, sender, metrics),
+            *(settings.callback_policy, CallbackSeals(settings.webhook_keys)),
+            lease_s=lease_s,
+        ).run()
     )
     try:
         yield outbox

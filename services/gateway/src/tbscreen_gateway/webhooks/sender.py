@@ -49,8 +49,8 @@ class Attempt:
 
     @property
     def final(self) -> bool:
-        """Whether the receiver has said never to try again (410 Gone)."""
-        return self.result == 410
+        """Whether it is never tried again: the receiver said so (410 Gone), or it must not be."""
+        return self.result in (410, CallbackError.NOT_ALLOWED)
 
 
 class WebhookSender:
