@@ -12,7 +12,8 @@ from support.fake_bundle import publish_fake_bundle, write_site
 from support.gateway_app import PNG, as_form, running_gateway
 from tbscreen_gateway import audit_drain, audit_health
 from tbscreen_gateway.audit_drain import AuditDrain
-from tbscreen_gateway.audit_log import BATCH, AuditLog, AuditLogError
+from tbscreen_gateway.audit_files import AuditLogError
+from tbscreen_gateway.audit_log import BATCH, AuditLog
 from tbscreen_gateway.own_events import OwnEvents
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_shared.bundle import ModelStore

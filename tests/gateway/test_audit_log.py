@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from support.audit_entries import BEGINNING, lines_of, many, told, waiting
-from tbscreen_gateway.audit_log import BATCH, AuditLog, AuditLogError
-from tbscreen_shared.audit import EMPTY, GENESIS, Head, digest, is_signed, log_files
+from support.audit_entries import (
+    BEGINNING,
+    check_chain,
+    lines_of,
+    many,
+    open_log,
+    told,
+    waiting,
+)
+from tbscreen_gateway.audit_files import AuditLogError
+from tbscreen_gateway.audit_log import BATCH, AuditLog
+from tbscreen_shared.audit import EMPTY, Head, digest, is_signed, log_files
 from tbscreen_shared.jobs import Waiting
-
-
-def open_log(directory: Path, acknowledged: Head | None = None, **options: int) -> AuditLog:
-    log = AuditLog(directory, **options)
-    assert log.try_lock()
-    log.begin(acknowledged)
-    return log
 
 
 @pytest.fixture
@@ -35,14 +37,6 @@ def files_limited_to(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def check_chain(directory: Path) -> None:
-    prev = GENESIS
-    for file in log_files(directory):
-        for line in file.read_bytes().splitlines():
-            assert f'"prev":"{prev}"'.encode() in line
-            prev = digest(line)
 
 
 def test_entries_are_written_in_a_chain_for_the_owner_alone(directory: Path) -> None:
@@ -157,38 +151,6 @@ def test_a_redis_that_is_set_back_is_told_in_the_log(directory: Path) -> None:
     assert [line.event for line in lines_of(directory)[11:]] == ["erased", "erased"]
     check_chain(directory)
     assert head.seq == 10 and log.head.seq == 8
-
-
-def test_lines_cut_from_the_end_are_told_once_when_the_log_goes_on(directory: Path) -> None:
-    log = open_log(directory)
-    head = log.append(many(range(1, 6)))
-    log.close()
-    (file,) = log_files(directory)
-    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:3]))
-    again = open_log(directory, head)
-    again.append(many([6]))
-    assert told(directory) == [1, 2, 3, "log_differs", 6]
-    assert lines_of(directory)[3].details == {"ended_seq": 5, "ended_sha256": head.sha256}
-    check_chain(directory)
-    again.close()
-    open_log(directory, again.head)
-    assert told(directory).count("log_differs") == 1
-
-
-@pytest.mark.parametrize("harm", ["removed", "changed", "replaced"])
-def test_a_log_that_ends_otherwise_is_told(directory: Path, harm: str) -> None:
-    log = open_log(directory)
-    head = log.append(many([1, 2]))
-    log.close()
-    (file,) = log_files(directory)
-    if harm == "removed":
-        file.unlink()
-    elif harm == "changed":
-        file.write_bytes(file.read_bytes().replace(b"job-2", b"job-9"))
-    else:
-        file.write_bytes(b"")
-    open_log(directory, head)
-    assert told(directory)[-1] == "log_differs"
 
 
 def test_what_does_not_fit_on_the_disk_is_not_half_written(directory: Path) -> None:

@@ -70,7 +70,15 @@ def verify(
             envvar="TBSCREEN_AUDIT_KEY_FILE",
             exists=True,
             dir_okay=False,
-            help="What the gateway signs lines with, if it does.",
+            help="What the gateway signs lines with, if it does: every line must be signed.",
+        ),
+    ] = None,
+    unsigned_until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HASH",
+            help="With a key that the gateway was given later: the hash of the last line before "
+            "it, as it was noted then.",
         ),
     ] = None,
 ) -> None:
@@ -94,8 +102,12 @@ def verify(
             # Before the files are read: what is written meanwhile comes after it.
             anchors.append(_ask(url, api_key_file))
         key = key_file.read_bytes().strip() if key_file else None
+        if unsigned_until is not None:
+            _checked(unsigned_until, option="--unsigned-until")
         files = find_files(log)
-        verdict = check_log(files, read_lines(files), anchors=anchors, key=key)
+        verdict = check_log(
+            files, read_lines(files), anchors=anchors, key=key, unsigned_until=unsigned_until
+        )
     for finding in verdict.findings:
         typer.echo(f"{finding.where}: {finding.what}")
     for note in verdict.notes:
@@ -131,10 +143,10 @@ def show(
             typer.echo(source.text.decode() if is_json else to_row(line))
 
 
-def _checked(anchor: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{64}", anchor):
-        raise typer.BadParameter("an anchor is 64 hexadecimal digits", param_hint="--anchor")
-    return anchor
+def _checked(sha256: str, *, option: str = "--anchor") -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise typer.BadParameter("a hash is 64 hexadecimal digits", param_hint=option)
+    return sha256
 
 
 def _ask(url: str, api_key_file: Path | None) -> str:

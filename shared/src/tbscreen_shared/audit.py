@@ -30,7 +30,10 @@ SET_BACK: Final = "sequence_set_back"
 """A line of the writer's own: the numbers begin again at `to`, since Redis is an older one."""
 
 LOG_DIFFERS: Final = "log_differs"
-"""A line of the writer's own: the log does not end as it did when it was last written."""
+"""A line of the writer's own: the line with which the log ended, when last written, is gone."""
+
+SIGNING_BEGAN: Final = "signing_began"
+"""A line of the writer's own: what is before it is not signed with the writer's key."""
 
 UNREADABLE_ENTRY: Final = "unreadable_entry"
 """A line of the writer's own: the stream held something that no part of tbscreen writes."""

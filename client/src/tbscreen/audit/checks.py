@@ -13,6 +13,7 @@ from tbscreen_shared.audit import (
     GENESIS,
     LOG_DIFFERS,
     SET_BACK,
+    SIGNING_BEGAN,
     UNREADABLE_ENTRY,
     AuditLine,
     digest,
@@ -45,6 +46,7 @@ class Verdict:
         last_seq: number of the newest.
         sha256: hash of the last line: an anchor, to be kept elsewhere.
         signed: lines signed with the key; None where no key was given.
+        set_back: how often the entries' numbers were set back.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -56,6 +58,7 @@ class Verdict:
     last_at: datetime | None = None
     sha256: str = GENESIS
     signed: int | None = None
+    set_back: int = 0
 
     @property
     def lines(self) -> int:
@@ -69,6 +72,7 @@ def check_log(
     *,
     anchors: Iterable[str] = (),
     key: bytes | None = None,
+    unsigned_until: str | None = None,
 ) -> Verdict:
     """Reads a log from its beginning to its end and says what is wrong with it.
 
@@ -77,11 +81,12 @@ def check_log(
         sources: the lines.
         anchors: hashes of lines, as they were noted elsewhere; each must be found.
         key: what the lines are signed with.
+        unsigned_until: hash of the last line that is not signed, of a log whose key came later.
 
     Raises:
         LogError: a file can not be read.
     """
-    checker = _Checker(set(anchors), key)
+    checker = _Checker(set(anchors), key, unsigned_until)
     checker.check_names(files)
     for source in sources:
         checker.check(source)
@@ -89,9 +94,11 @@ def check_log(
 
 
 class _Checker:
-    def __init__(self, anchors: set[str], key: bytes | None) -> None:
-        self._anchors = anchors
+    def __init__(self, anchors: set[str], key: bytes | None, unsigned_until: str | None) -> None:
+        self._anchors = anchors | ({unsigned_until} if unsigned_until else set())
         self._key = key
+        self._unsigned_until = unsigned_until
+        self._unsigned: list[Source] = []
         self._verdict = Verdict(signed=None if key is None else 0)
         self._before: Source | None = None
         self._next_seq: int | None = None
@@ -120,8 +127,8 @@ class _Checker:
             self._check_time(source, line)
             self._check_event(source, line)
         verdict.events[line.event if line else "(unreadable)"] += 1
-        self._check_signature(source)
         verdict.sha256 = digest(source.text)
+        self._check_signature(source)
         self._anchors.discard(verdict.sha256)
         self._before = source
 
@@ -134,6 +141,13 @@ class _Checker:
             )
         if verdict.signed == 0 and verdict.lines:
             self._find("the log", "no line is signed with this key")
+        elif self._unsigned:
+            first, last = self._unsigned[0], self._unsigned[-1]
+            self._find(
+                first,
+                f"this and all up to {last} are not signed with this key: they were put there, or "
+                "are older than the key, which --unsigned-until says",
+            )
         return verdict
 
     def _check_chain(self, source: Source, line: AuditLine) -> None:
@@ -184,14 +198,21 @@ class _Checker:
             return
         if line.event == SET_BACK:
             self._verdict.notes.append(
-                f"{source}: Redis was set back to an older state; entry numbers go on from "
-                f"{details.get('to')} after {details.get('ended_seq')}"
+                f"{source}: Redis was set back to an older state, or lines were put before this "
+                f"one; entry numbers go on from {details.get('to')} after "
+                f"{details.get('ended_seq')}"
             )
+            self._verdict.set_back += 1
         elif line.event == LOG_DIFFERS:
             self._find(
                 source,
                 f"the log had ended with entry {details.get('ended_seq')} and the hash "
                 f"{details.get('ended_sha256')}: it was cut, changed or replaced before this line",
+            )
+        elif line.event == SIGNING_BEGAN:
+            self._verdict.notes.append(
+                f"{source}: lines are signed from here on; before it the log ended with entry "
+                f"{details.get('ended_seq')} and the hash {details.get('ended_sha256')}"
             )
         elif line.event == UNREADABLE_ENTRY:
             self._find(source, "Redis' stream held something that tbscreen does not write")
@@ -204,8 +225,14 @@ class _Checker:
             return
         if is_signed(source.text, self._key):
             verdict.signed += 1
+        elif self._unsigned_until is not None:
+            pass
         elif verdict.signed:
             self._find(source, "it is not signed with this key")
+        else:
+            self._unsigned.append(source)
+        if verdict.sha256 == self._unsigned_until:
+            self._unsigned_until = None
 
     def _find(self, where: object, what: str) -> None:
         self._verdict.findings.append(Finding(str(where), what))

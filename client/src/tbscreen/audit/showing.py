@@ -69,6 +69,11 @@ def describe(verdict: Verdict) -> str:
     events = ", ".join(f"{count} {event}" for event, count in verdict.events.most_common())
     findings = len(verdict.findings)
     outcome = "whole" if not findings else f"NOT WHOLE: {findings} finding{'s'[: findings > 1]}"
+    if verdict.set_back and not findings:
+        outcome = (
+            f"{outcome}, but numbers were set back {verdict.set_back} time"
+            f"{'s'[: verdict.set_back > 1]}: right only if Redis was restored then"
+        )
     return (
         f"{verdict.lines} lines{span}{signed}: {events}\n"
         f"last entry {verdict.last_seq}, hash {verdict.sha256}\n{outcome}"

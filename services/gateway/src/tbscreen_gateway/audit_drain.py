@@ -10,7 +10,8 @@ from typing import Final
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
-from tbscreen_gateway.audit_log import BATCH, AuditLog, AuditLogError
+from tbscreen_gateway.audit_files import AuditLogError
+from tbscreen_gateway.audit_log import BATCH, AuditLog
 from tbscreen_shared.audit import EMPTY
 from tbscreen_shared.jobs import AuditStream
 from tbscreen_shared.workers import new_worker_name

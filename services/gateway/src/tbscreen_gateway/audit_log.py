@@ -4,22 +4,32 @@ import fcntl
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from tbscreen_gateway.audit_files import (
+    AuditLogError,
+    append_synced,
+    cut,
+    have_line,
+    read_tail,
+    without_torn,
+)
 from tbscreen_shared.audit import (
     EMPTY,
     LOG_DIFFERS,
     SET_BACK,
+    SIGNING_BEGAN,
     UNREADABLE_ENTRY,
     AuditEntry,
     Head,
     digest,
     file_name,
     file_number,
+    is_signed,
     log_files,
     read_line,
     write_line,
@@ -31,15 +41,8 @@ logger = logging.getLogger(__name__)
 BATCH: Final = 256
 """Entries that are written at once at most, with one sync."""
 
-_TAIL_BYTES: Final = 2 * 1024 * 1024
-"""More than a batch takes: what was written and not yet taken from the stream is found in it."""
-
 _MAX_FILE_BYTES: Final = 32 * 1024 * 1024
 _LOCK: Final = "lock"
-
-
-class AuditLogError(Exception):
-    """The log can not be written. The message is for people."""
 
 
 class AuditLog:
@@ -88,8 +91,9 @@ class AuditLog:
     def begin(self, acknowledged: Head | None) -> None:
         """Finds the log's end, and removes what a crash left half written.
 
-        Where the log does not end as it did when it was last written, a line says so: lines were
-        removed or changed, or an older copy was put in its place.
+        Where the line is not there with which it ended when it was last written, a line says so:
+        lines were removed or changed, or another log was put in its place. Where the last line is
+        not signed with the key, the first that is says so.
 
         Args:
             acknowledged: where it ended when entries were last removed from the stream.
@@ -100,17 +104,20 @@ class AuditLog:
         with _described():
             files = log_files(self._directory) or [self._directory / file_name(1)]
             self._path = files[-1]
-            lines = _read_tail(self._path)
-            whole = _without_torn(lines, acknowledged)
-            self._size = _cut(self._path, sum(map(len, lines)) - sum(map(len, whole)))
-            earlier = _read_tail(files[-2]) if len(files) > 1 and len(whole) <= BATCH else []
-        known = self._take_up([line.rstrip(b"\n") for line in earlier + whole])
-        if acknowledged is None or acknowledged.sha256 in known:
-            return
-        if acknowledged.seq >= self.head.seq:
-            logger.error("the audit log does not end as it did", extra=acknowledged._asdict())
-            note = _note(LOG_DIFFERS, ended_seq=acknowledged.seq, ended_sha256=acknowledged.sha256)
-            self._append([note])
+            lines = read_tail(self._path)
+            whole = without_torn(lines, acknowledged)
+            self._size = cut(self._path, sum(map(len, lines)) - sum(map(len, whole)))
+            earlier = read_tail(files[-2]) if len(files) > 1 and len(whole) <= BATCH else []
+            lines = [line.rstrip(b"\n") for line in earlier + whole]
+            self._take_up(lines)
+            notes = []
+            if acknowledged is not None and not self._knows(acknowledged, lines):
+                logger.error("the audit log does not end as it did", extra=acknowledged._asdict())
+                notes.append(_note_end(LOG_DIFFERS, acknowledged))
+            if self._key and lines and not is_signed(lines[-1], self._key):
+                notes.append(_note_end(SIGNING_BEGAN, self.head))
+        if notes:
+            self._append(notes)
 
     def append(self, waiting: Sequence[Waiting]) -> Head:
         """Writes entries and syncs them; returns where the log ends now.
@@ -154,106 +161,30 @@ class AuditLog:
         if size and (size + len(data) > self._max_file_bytes or month > self._month):
             path, size = self._directory / file_name(file_number(path) + 1), 0
         with _described():
-            _append_synced(path, size, data)
+            append_synced(path, size, data)
         self._path, self._size, self._month = path, size + len(data), month
         self.head = head
         self._recent.extend(map(_text, entries))
 
-    def _take_up(self, lines: Sequence[bytes]) -> set[str]:
-        """Takes the lines for the log's end; returns the hashes that they know of."""
-        entries, known = [], {digest(line) for line in lines}
+    def _knows(self, acknowledged: Head, last_lines: Iterable[bytes]) -> bool:
+        """Tells whether the log has the line. A `prev` that names it is no line: anyone writes it.
+
+        It is far from the end where Redis was set back to an older state.
+        """
+        if acknowledged == EMPTY or any(digest(it) == acknowledged.sha256 for it in last_lines):
+            return True
+        return have_line(log_files(self._directory), acknowledged.sha256)
+
+    def _take_up(self, lines: Sequence[bytes]) -> None:
+        """Takes the lines for the log's end."""
+        entries = []
         for line in lines:
             with suppress(ValueError):
-                read = read_line(line)
-                entries.append(read.entry())
-                known.add(read.prev)
+                entries.append(read_line(line).entry())
         seqs = [entry.seq for entry in entries if entry.seq is not None]
         self.head = Head(seqs[-1] if seqs else 0, digest(lines[-1])) if lines else EMPTY
         self._month = _month(entries[-1]) if entries else ""
         self._recent = deque(map(_text, entries), maxlen=2 * BATCH)
-        return known
-
-
-def _read_tail(path: Path) -> list[bytes]:
-    """Returns a file's last lines, each with its line feed; the very last may lack it."""
-    try:
-        stream = path.open("rb")
-    except FileNotFoundError:
-        return []
-    with stream:
-        start = max(0, stream.seek(0, os.SEEK_END) - _TAIL_BYTES)
-        stream.seek(start)
-        # Not bytes.splitlines, which knows more ends of lines than one.
-        lines = [line + b"\n" for line in stream.read().split(b"\n")]
-    lines[-1] = lines[-1][:-1]
-    return lines[1 if start else 0 : None if lines[-1] else -1]
-
-
-def _without_torn(lines: list[bytes], acknowledged: Head | None) -> list[bytes]:
-    """Leaves out what a crash left half written: no entry of it has left the stream.
-
-    That is a last line without its end and, after a power cut, what does not follow from the last
-    line that is known to be synced.
-    """
-    whole = lines[:-1] if lines and not lines[-1].endswith(b"\n") else lines
-    if acknowledged is None:
-        return whole
-    digests = [digest(line[:-1]) for line in whole]
-    if acknowledged.sha256 in digests:
-        sound = digests.index(acknowledged.sha256) + 1
-    elif whole and _prev(whole[0]) == acknowledged.sha256:
-        sound = 0
-    else:
-        return whole
-    previous = acknowledged.sha256
-    while sound < len(whole) and _prev(whole[sound]) == previous:
-        previous = digests[sound]
-        sound += 1
-    return whole[:sound]
-
-
-def _prev(line: bytes) -> str | None:
-    try:
-        return read_line(line).prev
-    except ValueError:
-        return None
-
-
-def _cut(path: Path, torn_bytes: int) -> int:
-    """Takes so many bytes off a file's end; returns its size."""
-    if not path.exists():
-        return 0
-    size = path.stat().st_size - torn_bytes
-    if torn_bytes:
-        logger.warning("removed a half-written end of the audit log", extra={"bytes": torn_bytes})
-        os.truncate(path, size)
-    return size
-
-
-def _append_synced(path: Path, size: int, data: bytes) -> None:
-    """Appends to a file of so many bytes, or leaves it as it is."""
-    create = os.O_CREAT if size == 0 else 0
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | create, 0o600)
-    try:
-        if os.fstat(file).st_size != size:
-            raise AuditLogError("The audit log was changed by another process.")
-        try:
-            written = 0
-            while written < len(data):
-                written += os.write(file, data[written:])
-            os.fsync(file)
-        except OSError:
-            with suppress(OSError):
-                os.ftruncate(file, size)
-            raise
-    finally:
-        os.close(file)
-    if create:
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 @contextmanager
@@ -266,6 +197,10 @@ def _described() -> Iterator[None]:
 
 def _note(event: str, **details: str | int) -> AuditEntry:
     return AuditEntry.model_validate({"at": datetime.now(tz=UTC), "event": event, **details})
+
+
+def _note_end(event: str, head: Head) -> AuditEntry:
+    return _note(event, ended_seq=head.seq, ended_sha256=head.sha256)
 
 
 def _text(entry: AuditEntry) -> str:
