@@ -80,6 +80,20 @@ def test_what_happens_often_is_recorded_at_times_with_how_often_it_was(
     assert counts == [("k1", 1), ("k2", 1), ("k1", 5)]
 
 
+def test_a_value_that_is_too_long_for_the_log_is_cut_and_not_unreadable(
+    stream: AuditStream,
+) -> None:
+    stream.record("key_refused", Requester("k1", "ä" * 300), client="\u00ff" * 300, count=3)
+    (one,) = take(stream).entries
+    assert one.entry is not None
+    assert one.entry.details == {
+        "key": "k1",
+        "request": "ä" * 256,
+        "client": "\u00ff" * 256,
+        "count": 3,
+    }
+
+
 def test_a_model_is_recorded_when_it_is_another_than_before(stream: AuditStream) -> None:
     def record(version: str, threshold: float) -> bool:
         return stream.record_model(version, "c" * 64, operating_point="triage", threshold=threshold)

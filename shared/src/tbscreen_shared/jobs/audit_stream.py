@@ -10,7 +10,7 @@ from typing import Final
 
 from redis import Redis
 
-from tbscreen_shared.audit import AuditEntry, Head
+from tbscreen_shared.audit import MAX_VALUE_CHARACTERS, AuditEntry, Head
 from tbscreen_shared.jobs import keys
 from tbscreen_shared.jobs.records import to_time
 from tbscreen_shared.jobs.store import NOBODY, Requester
@@ -142,13 +142,15 @@ class AuditStream:
             by: who did it.
             every_s: at most one entry for the event and the key in so many seconds; its `count`
                 says how many it stands for. 0 records each: for what nobody can make happen often.
-            **details: at most 256 characters each.
+            **details: cut to 256 characters each: a longer one would make the entry unreadable.
 
         Returns:
             Whether an entry was made.
         """
         fields = {"request": by.request_id, **details}
-        flat = [part for name, value in fields.items() if value != "" for part in (name, value)]
+        flat = [
+            part for name, value in fields.items() if value != "" for part in (name, _cut(value))
+        ]
         return bool(self._record(args=[event, every_s, by.key_id, *flat]))
 
     def record_model(
@@ -193,6 +195,10 @@ class AuditStream:
         since_s = int(oldest[0][0].partition("-")[0]) / 1000 if oldest else seconds
         head = None if seq is None else Head(int(seq), sha256)
         return StreamState(int(waiting), max(0.0, seconds - since_s), head)
+
+
+def _cut(value: str | int) -> str | int:
+    return value[:MAX_VALUE_CHARACTERS] if isinstance(value, str) else value
 
 
 def _pairs(flat: Sequence[str]) -> Mapping[str, str]:
