@@ -3,6 +3,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from tbscreen_gateway.webhooks.addresses import AllowedReceivers, is_public, literal_address
+from tbscreen_gateway.webhooks.policy import parse_allowed
 
 PUBLIC = [
     "1.1.1.1",
@@ -112,3 +113,18 @@ def test_a_name_is_no_address() -> None:
     assert literal_address("10.0.0.1") == ip_address("10.0.0.1")
     assert literal_address("::1") == ip_address("::1")
     assert literal_address("ten.example") is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["198.51.7.9", "10.20.0.1", "::ffff:198.51.7.9", "64:ff9b::c633:709", "2a00:1::9"],
+)
+def test_what_the_operator_has_ruled_out_is_not_permitted_though_public_or_allowed(
+    address: str,
+) -> None:
+    receivers = parse_allowed("10.20.0.0/16, pacs.lan", "198.51.7.0/24,10.20.0.1,2a00:1::/32,x.org")
+    assert not receivers.permit("any", ip_address(address))
+    assert not receivers.permit("pacs.lan", ip_address(address))
+    assert not receivers.permit("x.org", ip_address("8.8.8.8"))
+    assert receivers.permit("any", ip_address("198.51.8.9"))
+    assert receivers.permit("any", ip_address("10.20.0.2"))

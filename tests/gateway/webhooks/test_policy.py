@@ -1,6 +1,8 @@
 import pytest
+from pydantic import SecretStr
 
 from tbscreen_gateway.problems import Refusal
+from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.webhooks.addresses import AllowedReceivers
 from tbscreen_gateway.webhooks.policy import CallbackPolicy, parse_allowed
 from tbscreen_shared.errors import ErrorCode
@@ -51,6 +53,18 @@ def test_what_the_operator_allows_is_taken() -> None:
         assert allowing.check(f"https://{host}/")
     for host in ("10.1.2.4", "[fd00:2::5]", "192.168.1.7", "x.localhost"):
         assert refusal_of(allowing, f"https://{host}/") == "callback_not_allowed"
+
+
+def test_what_the_operator_has_ruled_out_is_refused_at_once() -> None:
+    settings = GatewaySettings(
+        redis_url=SecretStr("redis://localhost"),
+        webhook_secret=SecretStr("whsec_" + "A" * 43 + "="),
+        callback_allow="10.0.0.0/8",
+        callback_deny="198.51.7.0/24, 10.1.1.1, inside.example.org",
+    )
+    for host in ("198.51.7.9", "10.1.1.1", "Inside.example.org."):
+        assert refusal_of(settings.callback_policy, f"https://{host}/") == "callback_not_allowed"
+    assert settings.callback_policy.check("https://10.1.1.2/")
 
 
 def test_no_entry_allows_nothing_more() -> None:

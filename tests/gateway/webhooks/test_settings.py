@@ -70,11 +70,13 @@ def test_a_wrong_setting_is_named_and_no_secret_shown(
         capsys,
         WEBHOOK_SECRET="planted",
         CALLBACK_ALLOW="10.0.0.1/8",
+        CALLBACK_DENY="10.0.0.2/8",
         CALLBACK_CA_FILE=__file__,
         CALLBACK_TIMEOUT_S="0",
     )
     assert "TBSCREEN_WEBHOOK_SECRET: " in said and "openssl rand -base64 32" in said
     assert "TBSCREEN_CALLBACK_ALLOW: " in said and "10.0.0.1/8" in said
+    assert "TBSCREEN_CALLBACK_DENY: " in said and "10.0.0.2/8" in said
     assert "TBSCREEN_CALLBACK_CA_FILE: " in said and "PEM" in said
     assert "TBSCREEN_CALLBACK_TIMEOUT_S: " in said
     assert "planted" not in said

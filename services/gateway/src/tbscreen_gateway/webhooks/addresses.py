@@ -58,22 +58,40 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
 
 @dataclass(frozen=True)
 class AllowedReceivers:
-    """Where callbacks may go beside the public addresses.
+    """Where callbacks may go beside the public addresses, and where they may not.
 
     Attributes:
         hosts: names, lower case; whatever address they resolve to.
         networks: addresses, whatever name they have.
+        denied_hosts: names that are not called, whatever else is allowed.
+        denied_networks: addresses, likewise; an IPv6 address that carries one of theirs as well.
     """
 
     hosts: frozenset[str] = frozenset()
     networks: tuple[IPNetwork, ...] = ()
+    denied_hosts: frozenset[str] = frozenset()
+    denied_networks: tuple[IPNetwork, ...] = ()
 
     def permit(self, host: str, address: IPAddress) -> bool:
         """Tells whether a callback to `host` may connect to `address`."""
+        if self.deny(host, address):
+            return False
         return (
             host in self.hosts
             or any(address in network for network in self.networks)
             or is_public(address)
+        )
+
+    def deny(self, host: str, address: IPAddress | None = None) -> bool:
+        """Tells whether the operator has ruled the host out, or the address."""
+        if host in self.denied_hosts:
+            return True
+        carried = _embedded(address) if isinstance(address, IPv6Address) else None
+        return any(
+            one in network
+            for one in (address, carried)
+            if one is not None
+            for network in self.denied_networks
         )
 
 

@@ -49,18 +49,25 @@ class CallbackPolicy:
         if address is not None:
             return self.allowed.permit(url.host, address)
         is_loopback = url.host == "localhost" or url.host.endswith(".localhost")
+        if self.allowed.deny(url.host):
+            return False
         return not is_loopback or url.host in self.allowed.hosts
 
 
-def parse_allowed(text: str) -> AllowedReceivers:
-    """Returns what TBSCREEN_CALLBACK_ALLOW says.
+def parse_allowed(text: str, denied: str = "") -> AllowedReceivers:
+    """Returns what TBSCREEN_CALLBACK_ALLOW says, and TBSCREEN_CALLBACK_DENY.
 
     Args:
         text: names, addresses and networks (`10.1.0.0/16`), separated by commas.
+        denied: likewise.
 
     Raises:
         ValueError: an entry is none of these.
     """
+    return AllowedReceivers(*_parse(text), *_parse(denied))
+
+
+def _parse(text: str) -> tuple[frozenset[str], tuple[IPNetwork, ...]]:
     hosts: set[str] = set()
     networks: list[IPNetwork] = []
     for entry in filter(None, (item.strip() for item in text.split(","))):
@@ -71,7 +78,7 @@ def parse_allowed(text: str) -> AllowedReceivers:
                 hosts.add(canonical_host(entry))
             except ValueError:
                 raise ValueError(f"{entry!r} is no host, address or network") from None
-    return AllowedReceivers(frozenset(hosts), tuple(networks))
+    return frozenset(hosts), tuple(networks)
 
 
 def _not_allowed(detail: str) -> Refusal:

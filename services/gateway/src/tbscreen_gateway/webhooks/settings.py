@@ -26,6 +26,10 @@ class CallbackSettings(SharedSettings):
         default="",
         description="hosts, addresses and networks beside the public ones, separated by commas",
     )
+    callback_deny: str = Field(
+        default="",
+        description="those that callbacks never go to, though public or allowed; likewise",
+    )
     callback_http: bool = Field(default=False, description="whether http:// is allowed too")
     callback_ca_file: Path | None = Field(
         default=None, description="PEM file of authorities to trust beside the public ones"
@@ -45,7 +49,7 @@ class CallbackSettings(SharedSettings):
         return CallbackPolicy(
             enabled=bool(self.webhook_keys),
             http_allowed=self.callback_http,
-            allowed=parse_allowed(self.callback_allow),
+            allowed=parse_allowed(self.callback_allow, self.callback_deny),
         )
 
     @field_validator("webhook_secret_file", "callback_ca_file", mode="before")
@@ -71,7 +75,7 @@ class CallbackSettings(SharedSettings):
         parse_secrets(text)
         return SecretStr(text)
 
-    @field_validator("callback_allow")
+    @field_validator("callback_allow", "callback_deny")
     @classmethod
     def _are_receivers(cls, given: str) -> str:
         parse_allowed(given)
