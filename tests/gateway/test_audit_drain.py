@@ -1,6 +1,7 @@
 import asyncio
 import logging
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -10,12 +11,15 @@ from redis import Redis
 from support.audit_entries import lines_of, told
 from support.fake_bundle import publish_fake_bundle, write_site
 from support.gateway_app import PNG, as_form, running_gateway
+from tbscreen.keys import create_key, revoke_key, rotate_key
 from tbscreen_gateway import audit_drain, audit_health
+from tbscreen_gateway.access.key_ring import KeyRing
 from tbscreen_gateway.audit_drain import AuditDrain
 from tbscreen_gateway.audit_files import AuditLogError
 from tbscreen_gateway.audit_log import BATCH, AuditLog
 from tbscreen_gateway.own_events import OwnEvents
 from tbscreen_gateway.settings import GatewaySettings
+from tbscreen_shared.access import Scope, edited_keys
 from tbscreen_shared.bundle import ModelStore
 from tbscreen_shared.jobs import AuditStream
 from tbscreen_shared.jobs.keys import AUDIT, AUDIT_SEQUENCE
@@ -218,7 +222,8 @@ def test_health_of_every_gateway_says_that_none_writes(
 def test_a_switch_of_the_model_and_of_the_sites_threshold_is_told_once(
     redis: Redis, stream: AuditStream, tmp_path: Path
 ) -> None:
-    gateways = [OwnEvents(stream, ModelStore(tmp_path / "models"), "1.2") for _ in range(2)]
+    models = ModelStore(tmp_path / "models")
+    gateways = [OwnEvents(stream, models, "1.2", KeyRing(None)) for _ in range(2)]
 
     def look() -> None:
         for gateway in gateways:
@@ -237,3 +242,49 @@ def test_a_switch_of_the_model_and_of_the_sites_threshold_is_told_once(
     assert [line.event for line in lines[:2]] == ["gateway_started"] * 2
     told_of = [(line.details["version"], line.details["operating_point"]) for line in lines[2:]]
     assert told_of == [("1", "balanced"), ("1", "site"), ("2", "balanced")]
+
+
+def test_keys_that_are_made_rotated_revoked_or_taken_away_are_told_once(
+    redis: Redis, stream: AuditStream, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys.json"
+
+    def look() -> None:
+        for _ in range(2):
+            gateway.tell()
+        OwnEvents(stream, ModelStore(tmp_path / "models"), "1.2", KeyRing(file)).tell()
+
+    gateway = OwnEvents(stream, ModelStore(tmp_path / "models"), "1.2", KeyRing(file))
+    look()
+    first, _ = create_key(file, "Dr. Planted", [Scope.READ, Scope.SUBMIT], life=None)
+    look()
+    _, second, _ = rotate_key(file, first.id, overlap=timedelta(days=1))
+    look()
+    revoke_key(file, second.id)
+    look()
+    with edited_keys(file) as keys:
+        del keys[0]
+    look()
+    OwnEvents(stream, ModelStore(tmp_path / "models"), "1.2", KeyRing(None)).tell()
+    file.unlink()
+    OwnEvents(stream, ModelStore(tmp_path / "models"), "1.2", KeyRing(file)).tell()
+    drain_all(make_drain(redis, tmp_path / "audit"))
+    lines = [line for line in lines_of(tmp_path / "audit") if line.event != "gateway_started"]
+    assert [(line.event, line.details["key"]) for line in lines] == [
+        ("key_added", first.id),
+        ("key_changed", first.id),
+        ("key_added", second.id),
+        ("key_changed", second.id),
+        ("key_removed", first.id),
+        ("key_removed", second.id),
+    ]
+    assert [sorted(line.details) for line in lines] == [
+        ["key", "scopes"],
+        ["expires", "key", "scopes"],
+        ["key", "scopes"],
+        ["key", "revoked", "scopes"],
+        ["key"],
+        ["key"],
+    ]
+    assert lines[0].details["scopes"] == "read submit"
+    assert b"Planted" not in (tmp_path / "audit" / "audit-000001.jsonl").read_bytes()

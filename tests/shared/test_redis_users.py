@@ -111,6 +111,7 @@ OF_THE_GATEWAY_ALONE = [
     "HSET tbscreen:audit:head seq 1 sha256 0",
     "GET tbscreen:audit:writer",
     "SET tbscreen:audit:model model",
+    "HSET tbscreen:audit:keys 0 0",
     "DEL tbscreen:audit:often:wrong_key:key:count",
     "SET tbscreen:anything-new 1",
     "XDEL tbscreen:audit 1-0",

@@ -1,12 +1,15 @@
-"""What the gateway itself has to tell the audit log: its start, and which model became active."""
+"""What the gateway itself has to tell the audit log: its start, its keys, and the active model."""
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
+from tbscreen_gateway.access.key_ring import KeyRing
+from tbscreen_shared.access import ApiKey
 from tbscreen_shared.bundle import ModelStore
 from tbscreen_shared.errors import BundleError
 from tbscreen_shared.jobs import AuditStream
@@ -23,16 +26,21 @@ class OwnEvents:
         stream: the audit log's.
         models: the bundles on the models volume.
         version: the gateway's.
+        keys: the API keys, as they are in their file now.
     """
 
-    def __init__(self, stream: AuditStream, models: ModelStore, version: str) -> None:
+    def __init__(
+        self, stream: AuditStream, models: ModelStore, version: str, keys: KeyRing
+    ) -> None:
         self._stream = stream
         self._models = models
         self._version = version
+        self._keys = keys
         self._start_told = False
+        self._keys_told: Sequence[ApiKey] | None = None
 
     def tell(self) -> None:
-        """Records the start, once, and the active model where it is another than before.
+        """Records the start, once, and keys and active model where they are others than before.
 
         Raises:
             RedisError: the stream can not be reached.
@@ -40,6 +48,11 @@ class OwnEvents:
         if not self._start_told:
             self._stream.record("gateway_started", version=self._version)
             self._start_told = True
+        # Only what changed here: gateways with different files would else contradict each other.
+        keys = self._keys.keys()
+        if self._keys.has_file and keys != self._keys_told:
+            self._stream.record_keys(keys)
+            self._keys_told = keys
         try:
             bundle = self._models.load_active()
         except (BundleError, OSError):
@@ -59,6 +72,7 @@ class OwnEvents:
                 await run_in_threadpool(self.tell)
             except RedisError as error:
                 logger.warning(
-                    "could not record the active model", extra={"error": type(error).__name__}
+                    "could not record the gateway's own events",
+                    extra={"error": type(error).__name__},
                 )
             await asyncio.sleep(_INTERVAL_S)

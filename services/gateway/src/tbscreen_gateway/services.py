@@ -112,7 +112,7 @@ async def running_services(
     sweeper = Sweeper(jobs, dead, RetainedUploads(redis), blobs)
     audit = AuditStream(redis)
     drain = AuditDrain(audit, AuditLog(settings.audit_dir, key=settings.audit_key()))
-    own_events = OwnEvents(audit, models, VERSION)
+    own_events = OwnEvents(audit, models, VERSION, access.keys)
     works = (sweeper.run(), reconciler.run(), own_events.run(), drain.run())
     background = [asyncio.create_task(work) for work in works]
     try:

@@ -4,12 +4,14 @@ A job's entries are added by the scripts that change it, in their transactions. 
 time takes entries, writes them to its volume and only then removes them from the stream.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from redis import Redis
 
+from tbscreen_shared.access import ApiKey
 from tbscreen_shared.audit import MAX_VALUE_CHARACTERS, AuditEntry, Head
 from tbscreen_shared.jobs import keys
 from tbscreen_shared.jobs.records import to_time
@@ -43,6 +45,32 @@ redis.call('SET', '{keys.AUDIT_MODEL}', active)
 audit('model_activated', '', 'version', ARGV[1], 'model', ARGV[2], 'operating_point', ARGV[3],
   'threshold', ARGV[4])
 return 1
+"""
+)
+
+_RECORD_KEYS: Final = (
+    PRELUDE
+    + f"""
+-- ARGV: for each API key: id, digest, scopes, when it expires, when it was revoked.
+local KNOWN = '{keys.AUDIT_KEYS}'
+local known, flat, changes = {{}}, redis.call('HGETALL', KNOWN), 0
+for at = 1, #flat, 2 do known[flat[at]] = flat[at + 1] end
+for at = 1, #ARGV, 5 do
+  local id, digest = ARGV[at], ARGV[at + 1]
+  if known[id] ~= digest then
+    redis.call('HSET', KNOWN, id, digest)
+    audit(known[id] and 'key_changed' or 'key_added', '', 'key', id, 'scopes', ARGV[at + 2],
+      'expires', ARGV[at + 3], 'revoked', ARGV[at + 4])
+    changes = changes + 1
+  end
+  known[id] = nil
+end
+for id in pairs(known) do
+  redis.call('HDEL', KNOWN, id)
+  audit('key_removed', '', 'key', id)
+  changes = changes + 1
+end
+return changes
 """
 )
 
@@ -126,6 +154,7 @@ class AuditStream:
         self._redis = redis
         self._record = redis.register_script(_RECORD)
         self._record_model = redis.register_script(_RECORD_MODEL)
+        self._record_keys = redis.register_script(_RECORD_KEYS)
         self._take = redis.register_script(_TAKE)
         self._written = redis.register_script(_WRITTEN)
         self._release = redis.register_script(_RELEASE)
@@ -158,6 +187,27 @@ class AuditStream:
     ) -> bool:
         """Records which model decides, and by what, unless the last record says the same."""
         return bool(self._record_model(args=[version, sha256, operating_point, f"{threshold:.6g}"]))
+
+    def record_keys(self, api_keys: Iterable[ApiKey]) -> int:
+        """Records which API keys are there, or may something else, since the last record.
+
+        Their names are left out: a person may be named in one.
+
+        Returns:
+            How many entries were made.
+        """
+        args = [
+            part
+            for key in api_keys
+            for part in (
+                key.id,
+                hashlib.sha256(key.model_dump_json(exclude={"name"}).encode()).hexdigest(),
+                " ".join(key.scopes),
+                key.expires_at.isoformat() if key.expires_at else "",
+                key.revoked_at.isoformat() if key.revoked_at else "",
+            )
+        ]
+        return int(self._record_keys(args=args))
 
     def take(self, writer: str, *, lease_s: int, count: int) -> Taken:
         """Takes the stream for a writer, unless another has it, and reads the oldest entries.

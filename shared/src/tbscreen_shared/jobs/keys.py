@@ -32,6 +32,9 @@ AUDIT_HEAD: Final = "tbscreen:audit:head"
 AUDIT_MODEL: Final = "tbscreen:audit:model"
 """The model that was last recorded as the active one."""
 
+AUDIT_KEYS: Final = "tbscreen:audit:keys"
+"""Hash: the API keys that were last recorded, each with a digest of what it may and until when."""
+
 AUDIT_OFTEN_PREFIX: Final = "tbscreen:audit:often:"
 """Before an event and a key: what happened so often that not each time is recorded."""
 

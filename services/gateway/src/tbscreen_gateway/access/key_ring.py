@@ -34,6 +34,11 @@ class KeyRing:
         with suppress(FileNotFoundError):
             self._read()
 
+    @property
+    def has_file(self) -> bool:
+        """Whether there is a file to look at, even if nobody has made it yet."""
+        return self._path is not None
+
     def keys(self) -> Sequence[ApiKey]:
         """Returns every key, whatever its state."""
         self._refresh()
