@@ -92,6 +92,8 @@ def test_a_browser_signs_in_submits_reads_and_is_out_with_its_key(
     [
         (["--host", "0.0.0.0"], {}, "tbscreen keys create --name NAME"),
         ([], {"TBSCREEN_AUTH": "on"}, "TBSCREEN_AUTH=on"),
+        ([], {"TBSCREEN_TRUSTED_PROXIES": "10.0.0.1"}, "a proxy stands before it"),
+        ([], {"TBSCREEN_ALLOWED_HOSTS": "localhost, clinic.example"}, "names clinic.example"),
         ([], {"TBSCREEN_AUTH": "perhaps"}, "TBSCREEN_AUTH is one of auto, on, off"),
         ([], {"TBSCREEN_API_KEYS_FILE": __file__}, "is damaged"),
     ],

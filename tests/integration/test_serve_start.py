@@ -64,7 +64,10 @@ def test_redis_of_the_environment_is_used_and_none_started(tmp_path: Path) -> No
 def test_listening_beyond_this_machine_without_keys_warns(tmp_path: Path) -> None:
     opened = {"TBSCREEN_AUTH": "off"}
     with running_serve(tmp_path, "--host", "0.0.0.0", environment=opened) as serving:
-        assert "whoever reaches 0.0.0.0 can use the gateway" in serving.log.read_text()
+        assert (
+            "other machines can reach 0.0.0.0: whoever gets there can use the gateway"
+            in serving.log.read_text()
+        )
 
 
 def test_bundle_that_no_worker_takes_is_not_called_ready(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ import httpx
 import pytest
 from redis import Redis
 
+from support.api_keys import bearer
 from support.blob_files import blob_files
 from support.gateway_app import PNG, as_form, running_gateway
-from tbscreen_gateway.access.browsers import allowed_hosts
+from tbscreen_gateway.access.browsers import known_hosts
 from tbscreen_gateway.settings import GatewaySettings
-from tbscreen_shared.access import AuthMode
+from tbscreen_shared.access import ApiKey, AuthMode
 
 
 @pytest.mark.parametrize(
@@ -112,20 +113,36 @@ async def test_a_probe_is_answered_by_any_name(client: httpx.AsyncClient) -> Non
 def test_the_hosts_are_its_own_and_those_the_operator_names(
     settings: GatewaySettings, changes: dict[str, object], allowed: list[str], refused: list[str]
 ) -> None:
-    hosts = allowed_hosts(settings.model_copy(update=changes))
-    assert hosts is not None
-    assert set(allowed) <= hosts
-    assert not set(refused) & hosts
+    hosts = known_hosts(settings.model_copy(update=changes))
+    assert all(host in hosts for host in allowed)
+    assert not any(host in hosts for host in refused)
 
 
 @pytest.mark.parametrize(
     "changes", [{"host": "0.0.0.0"}, {"host": "0.0.0.0", "published_on": "192.0.2.7"}]
 )
 async def test_beyond_this_machine_any_host_is_answered_unless_some_are_named(
-    settings: GatewaySettings, changes: dict[str, object]
+    guarded: GatewaySettings, key: tuple[ApiKey, str], changes: dict[str, object]
 ) -> None:
-    open_to_all = settings.model_copy(update={**changes, "auth": AuthMode.OFF})
-    assert allowed_hosts(open_to_all) is None
-    async with running_gateway(open_to_all) as client:
-        answer = await client.get("/v1/models", headers={"Host": "clinic.example"})
-        assert answer.status_code == 200
+    async with running_gateway(guarded.model_copy(update=changes)) as client:
+        for host in ("clinic.example", "10.1.2.3:8000"):
+            headers = {"Host": host, **bearer(key[1])}
+            assert (await client.get("/v1/models", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("named", [(), ("clinic.example",)])
+async def test_where_nobody_needs_a_key_a_name_must_be_one_that_was_named(
+    settings: GatewaySettings, named: tuple[str, ...]
+) -> None:
+    opened = settings.model_copy(
+        update={"host": "0.0.0.0", "auth": AuthMode.OFF, "allowed_hosts": named}
+    )
+    answered = ["localhost", "127.0.0.1:8000", *(named or ["10.1.2.3:8000", "[fd00::1]"])]
+    refused = ["evil.example", "10.evil.example", *([] if named else ["clinic.example"])]
+    async with running_gateway(opened) as client:
+        for host in answered:
+            assert (await client.get("/v1/models", headers={"Host": host})).status_code == 200, host
+        for host in refused:
+            answer = await client.get("/v1/models", headers={"Host": host})
+            assert (answer.status_code, answer.json()["code"]) == (421, "misdirected_request")
+            assert "TBSCREEN_ALLOWED_HOSTS" in answer.json()["detail"]

@@ -41,6 +41,8 @@ def test_within_reach_of_others_and_without_a_key_it_ends_and_says_how_to_make_o
         {"host": "0.0.0.0", "published_on": "0.0.0.0"},
         {"host": "127.0.0.1", "published_on": "192.0.2.7"},
         {"host": "0.0.0.0", "published_on": "127.0.0.1", "auth": AuthMode.ON},
+        {"trusted_proxies": ("172.18.0.1",)},
+        {"published_on": "127.0.0.1", "allowed_hosts": ("screening.clinic.example",)},
     ],
 )
 def test_what_counts_is_where_others_reach_it(
@@ -66,8 +68,15 @@ async def test_opened_on_purpose_it_starts_and_says_so(
     with caplog.at_level(logging.WARNING):
         async with running_gateway(opened) as client:
             note = (await client.get("/health")).json()["access"]["note"]
-    assert "whoever reaches 0.0.0.0 can use the gateway" in note
+    assert "other machines can reach 0.0.0.0: whoever gets there can use the gateway" in note
     assert note in caplog.messages
+
+
+async def test_opened_on_purpose_behind_a_proxy_it_says_so(settings: GatewaySettings) -> None:
+    opened = settings.model_copy(update={"auth": AuthMode.OFF, "trusted_proxies": ("172.18.0.1",)})
+    async with running_gateway(opened) as client:
+        note = (await client.get("/health")).json()["access"]["note"]
+    assert "a proxy stands before it" in note
 
 
 async def test_a_container_published_on_loopback_needs_no_key(settings: GatewaySettings) -> None:

@@ -8,6 +8,7 @@ from tbscreen_shared.access import (
     AuthMode,
     NoKeyError,
     Scope,
+    how_others_reach,
     is_loopback,
     issue_key,
     keys_are_needed,
@@ -22,7 +23,7 @@ EXPIRED = VALID.model_copy(update={"expires_at": NOW - timedelta(days=1)})
 def ask(mode: str, reachable_at: str, keys: list[ApiKey]) -> bool:
     return keys_are_needed(
         AuthMode(mode),
-        reachable_at=reachable_at,
+        others_by=how_others_reach(reachable_at, trusted_proxies=(), allowed_hosts=()),
         keys=keys,
         keys_file=Path("/etc/keys.json"),
         now=NOW,
@@ -82,3 +83,30 @@ def test_needed_and_none_valid_says_how_to_make_one(
 )
 def test_loopback_is_told_from_what_others_reach(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("proxies", "hosts", "how"),
+    [
+        ((), (), None),
+        ((), ("localhost", "LOCALHOST.", "127.0.0.1:8000", "[::1]:8000"), None),
+        (("127.0.0.1",), (), "TBSCREEN_TRUSTED_PROXIES says that a proxy stands before it"),
+        ((), ("localhost", "clinic.example:8443"), "TBSCREEN_ALLOWED_HOSTS names clinic.example"),
+        ((), ("10.0.0.7",), "TBSCREEN_ALLOWED_HOSTS names 10.0.0.7"),
+    ],
+)
+def test_on_loopback_what_was_set_for_a_proxy_tells_of_one(
+    proxies: tuple[str, ...], hosts: tuple[str, ...], how: str | None
+) -> None:
+    found = how_others_reach("127.0.0.1", trusted_proxies=proxies, allowed_hosts=hosts)
+    assert found == how or (found and how and found.startswith(how))
+
+
+def test_a_name_that_only_this_machine_takes_for_its_own_is_one_others_ask_by(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As Debian's /etc/hosts gives the machine's own name an address of loopback."""
+    here = [(2, 1, 6, "", ("127.0.1.1", 0))]
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_: here)
+    found = how_others_reach("127.0.0.1", trusted_proxies=(), allowed_hosts=("clinic.example",))
+    assert found is not None

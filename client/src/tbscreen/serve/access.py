@@ -9,7 +9,9 @@ from tbscreen_shared.access import (
     AuthMode,
     KeyFileError,
     NoKeyError,
+    how_others_reach,
     keys_are_needed,
+    listed,
     read_keys,
 )
 
@@ -25,7 +27,11 @@ def check_access(host: str, keys_file: Path, environment: Mapping[str, str]) -> 
     Raises:
         ServeError: others reach it and nobody has a key, or its keys can not be read.
     """
-    reachable_at = environment.get("TBSCREEN_PUBLISHED_ON") or host
+    others_by = how_others_reach(
+        environment.get("TBSCREEN_PUBLISHED_ON") or host,
+        trusted_proxies=listed(environment.get("TBSCREEN_TRUSTED_PROXIES", "")),
+        allowed_hosts=listed(environment.get("TBSCREEN_ALLOWED_HOSTS", "")),
+    )
     try:
         mode = AuthMode(environment.get("TBSCREEN_AUTH", AuthMode.AUTO))
     except ValueError as error:
@@ -39,7 +45,7 @@ def check_access(host: str, keys_file: Path, environment: Mapping[str, str]) -> 
     try:
         keys_are_needed(
             mode,
-            reachable_at=reachable_at,
+            others_by=others_by,
             keys=keys,
             keys_file=keys_file,
             now=datetime.now(UTC),

@@ -6,7 +6,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from tbscreen_gateway.access.browsers import BrowserGuard, allowed_hosts
+from tbscreen_gateway.access.browsers import BrowserGuard, known_hosts
 from tbscreen_gateway.access.opening import open_access
 from tbscreen_gateway.health import VERSION
 from tbscreen_gateway.metrics import Metrics
@@ -65,7 +65,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.finished = finished
-    app.add_middleware(BrowserGuard, hosts=allowed_hosts(settings))
+    app.add_middleware(BrowserGuard, hosts=known_hosts(settings))
     app.add_middleware(RequestObserver, metrics=metrics)
     install_problem_handlers(app)
     for module in (

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
 from tbscreen_gateway.webhooks.settings import CallbackSettings
-from tbscreen_shared.access import AuthMode
+from tbscreen_shared.access import AuthMode, how_others_reach, listed
 
 # Separated by commas in the environment.
 _Listed = Annotated[tuple[str, ...], NoDecode]
@@ -87,12 +87,19 @@ class GatewaySettings(CallbackSettings):
         """The address under which others reach the gateway, if they do."""
         return self.published_on or self.host
 
+    @property
+    def others_by(self) -> str | None:
+        """How other machines reach the gateway, for people; None where nothing says they do."""
+        return how_others_reach(
+            self.reachable_at,
+            trusted_proxies=self.trusted_proxies,
+            allowed_hosts=self.allowed_hosts,
+        )
+
     @field_validator("allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(item.strip() for item in value.split(",") if item.strip())
-        return value
+        return listed(value) if isinstance(value, str) else value
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -7,7 +7,15 @@ policy       whether requests need a key, from where the gateway can be reached
 
 from tbscreen_shared.access.api_keys import ApiKey, KeyState, Scope, issue_key, recognise
 from tbscreen_shared.access.key_file import KeyFileError, edited_keys, read_keys
-from tbscreen_shared.access.policy import AuthMode, NoKeyError, is_loopback, keys_are_needed
+from tbscreen_shared.access.policy import (
+    AuthMode,
+    NoKeyError,
+    host_of,
+    how_others_reach,
+    is_loopback,
+    keys_are_needed,
+    listed,
+)
 
 __all__ = [
     "ApiKey",
@@ -17,9 +25,12 @@ __all__ = [
     "NoKeyError",
     "Scope",
     "edited_keys",
+    "host_of",
+    "how_others_reach",
     "is_loopback",
     "issue_key",
     "keys_are_needed",
+    "listed",
     "read_keys",
     "recognise",
 ]

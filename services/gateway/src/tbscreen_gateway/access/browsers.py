@@ -5,6 +5,7 @@ own name point to 127.0.0.1 and then pass for the gateway's own page (DNS rebind
 """
 
 import ipaddress
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tbscreen_gateway.problems import Refusal, refusal_response
 from tbscreen_gateway.settings import GatewaySettings
-from tbscreen_shared.access import is_loopback
+from tbscreen_shared.access import AuthMode, host_of, is_loopback
 from tbscreen_shared.errors import ErrorCode
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -23,6 +24,24 @@ _PROBES: Final = frozenset({"/livez", "/readyz"})
 _LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 
 
+@dataclass(frozen=True)
+class KnownHosts:
+    """The hosts that requests may ask for, without ports.
+
+    Attributes:
+        names: these, names or addresses.
+        any_address: and every address. A page that was rebound asks by its own name.
+        any_name: and everything else.
+    """
+
+    names: frozenset[str] = frozenset()
+    any_address: bool = False
+    any_name: bool = False
+
+    def __contains__(self, host: str) -> bool:
+        return self.any_name or host in self.names or (self.any_address and _is_address(host))
+
+
 class BrowserGuard:
     """Refuses what another site's page sends. Programs, which are no browsers, pass.
 
@@ -30,10 +49,10 @@ class BrowserGuard:
 
     Args:
         app: the application.
-        hosts: the hosts that may be asked for, of `allowed_hosts`; None for any.
+        hosts: the hosts that may be asked for.
     """
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
+    def __init__(self, app: ASGIApp, hosts: KnownHosts) -> None:
         self._app = app
         self._hosts = hosts
 
@@ -47,7 +66,7 @@ class BrowserGuard:
 
     def _judge(self, scope: Scope) -> Refusal | None:
         headers = Headers(scope=scope)
-        is_ours = self._hosts is None or _host_of(headers.get("host", "")) in self._hosts
+        is_ours = host_of(headers.get("host", "")) in self._hosts
         if not is_ours and scope["path"] not in _PROBES:
             return Refusal(
                 ErrorCode.MISDIRECTED_REQUEST,
@@ -61,16 +80,28 @@ class BrowserGuard:
         return None
 
 
-def allowed_hosts(settings: GatewaySettings) -> frozenset[str] | None:
-    """Returns the hosts that requests may ask for, without ports; None for any.
+def known_hosts(settings: GatewaySettings) -> KnownHosts:
+    """Returns the hosts that requests may ask for.
 
     Where only this machine reaches the gateway, they are its own names: what else a browser sends
-    here was rebound. Beyond it, they are known to the operator alone.
+    here was rebound. Beyond it, they are known to the operator alone; until they are named, any is
+    answered where a rebound page would lack a key, and addresses where nobody needs one.
     """
-    if not settings.allowed_hosts and not is_loopback(settings.reachable_at):
-        return None
     own = (*_LOOPBACK_HOSTS, settings.host, settings.reachable_at)
-    return frozenset(map(_host_of, (*own, *settings.allowed_hosts)))
+    names = frozenset(map(host_of, (*own, *settings.allowed_hosts)))
+    if settings.allowed_hosts or is_loopback(settings.reachable_at):
+        return KnownHosts(names)
+    if settings.auth is AuthMode.OFF:
+        return KnownHosts(names, any_address=True)
+    return KnownHosts(any_name=True)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_cross_site(headers: Headers) -> bool:
@@ -85,16 +116,3 @@ def _is_cross_site(headers: Headers) -> bool:
     origin = headers.get("origin")
     # Without the scheme: where a proxy ends TLS, only the browser knows it.
     return origin is not None and origin.partition("://")[2] != headers.get("host")
-
-
-def _host_of(authority: str) -> str:
-    """Returns the host of `host[:port]`, in one form for each."""
-    host = authority.strip().lower()
-    if host.startswith("["):
-        host = host[1:].partition("]")[0]
-    elif host.count(":") == 1:
-        host = host.partition(":")[0]
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        return host.removesuffix(".")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from tbscreen_gateway.access.key_ring import KeyRing
 from tbscreen_gateway.settings import GatewaySettings
-from tbscreen_shared.access import AuthMode, is_loopback, keys_are_needed
+from tbscreen_shared.access import AuthMode, keys_are_needed
 
 logger = logging.getLogger(__name__)
 
@@ -36,16 +36,16 @@ def open_access(settings: GatewaySettings) -> Access:
     keys = KeyRing(settings.api_keys_file if settings.auth is not AuthMode.OFF else None)
     needed = keys_are_needed(
         settings.auth,
-        reachable_at=settings.reachable_at,
+        others_by=settings.others_by,
         keys=keys.keys(),
         keys_file=settings.api_keys_file,
         now=datetime.now(UTC),
     )
     note = None
-    if not needed and not is_loopback(settings.reachable_at):
+    if not needed and settings.others_by is not None:
         note = (
-            f"No API key is needed (TBSCREEN_AUTH=off): whoever reaches {settings.reachable_at} "
-            "can use the gateway."
+            f"No API key is needed (TBSCREEN_AUTH=off), and {settings.others_by}: whoever gets "
+            "there can use the gateway."
         )
         logger.warning(note)
     return Access(keys, needed, note)
