@@ -158,8 +158,9 @@ def main() -> int:
     arguments = parser.parse_args()
     settings = {
         "TBSCREEN_MAX_QUEUE_LENGTH": str(_LONGEST_QUEUE),
-        # What refuses is the queue's bound, not the rate's.
+        # What refuses is the queue's bound, not those of one client, which the senders are.
         "TBSCREEN_RATE_LIMIT_PER_MINUTE": "0",
+        "TBSCREEN_MAX_CONNECTIONS": "10000",
     }
     with (
         tempfile.TemporaryDirectory() as scratch,

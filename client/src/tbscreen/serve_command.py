@@ -38,9 +38,9 @@ def serve(
     are still answered. Where REDIS_URL or REDIS_URL_FILE is set, that Redis is used and none is
     started.
 
-    On an address that other machines reach, it starts only once there is an API key: see `tbscreen
-    keys create --help`. TBSCREEN_AUTH=off lets everybody in. Keys are looked for in the data
-    folder's api-keys.json, or where TBSCREEN_API_KEYS_FILE says.
+    On an address that other machines reach, or behind a proxy, it starts only once there is an API
+    key: see `tbscreen keys create --help`. TBSCREEN_AUTH=off lets everybody in. Keys are looked for
+    in the data folder's api-keys.json, or where TBSCREEN_API_KEYS_FILE says.
     """
     missing = [name for name in ("tbscreen_gateway", "tbscreen_worker") if find_spec(name) is None]
     if missing:

@@ -6,7 +6,8 @@ import sys
 import uvicorn
 
 from tbscreen_gateway.app import create_app
-from tbscreen_gateway.connections import DeadlineProtocol
+from tbscreen_gateway.connection_limits import ConnectionLimits
+from tbscreen_gateway.connections import limited_protocol
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.waiting import FinishedJobs
 from tbscreen_shared.access import KeyFileError, NoKeyError
@@ -36,6 +37,7 @@ def main() -> int:
     except (NoKeyError, KeyFileError) as error:
         sys.stderr.write(f"tbscreen_gateway: {error}\n")
         return 2
+    limits = ConnectionLimits(settings.max_connections, settings.trusted_proxies)
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -45,7 +47,7 @@ def main() -> int:
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
-        http=DeadlineProtocol,
+        http=limited_protocol(limits),
         ws="none",
         timeout_graceful_shutdown=settings.shutdown_grace_s,
         reset_contextvars=True,

@@ -53,7 +53,7 @@ TITLES: Final[dict[ErrorCode, str]] = {
     ErrorCode.IDEMPOTENCY_CONFLICT: "The Idempotency-Key belongs to another upload",
     ErrorCode.QUEUE_FULL: "Too many radiographs are waiting",
     ErrorCode.RATE_LIMITED: "Too many requests",
-    ErrorCode.SERVER_BUSY: "Too many uploads at once",
+    ErrorCode.SERVER_BUSY: "Too many uploads or connections at once",
     ErrorCode.STORAGE_FULL: "The storage is full",
     ErrorCode.BROKER_UNAVAILABLE: "The queue can not be reached",
     ErrorCode.WORKER_LOST: "The workers that read it were lost",

@@ -65,6 +65,9 @@ class GatewaySettings(CallbackSettings):
     max_concurrent_uploads: int = Field(
         default=64, gt=0, description="uploads received at once, beyond which they are refused"
     )
+    max_connections: int = Field(
+        default=750, gt=0, description="open at once, of which one client may have half"
+    )
     rate_limit_per_minute: int = Field(
         default=3000, ge=0, description="radiographs an API key may send a minute; 0 for no limit"
     )
