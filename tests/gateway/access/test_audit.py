@@ -1,6 +1,7 @@
 """What the audit log is told of keys."""
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from redis import Redis
 from support.api_keys import add_key, bearer, revoke
 from support.audit_entries import lines_of
 from support.gateway_app import PNG, as_form
+from support.gateway_process import gateway_process
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_shared.access import ApiKey
 from tbscreen_shared.audit import AuditLine
@@ -47,6 +49,31 @@ async def test_wrong_keys_are_told_without_being_quoted_and_not_each_of_them(
     assert (revoked.details["reason"], revoked.details["key"]) == ("revoked", gone.id)
     assert token.rpartition("_")[2] not in unknown.model_dump_json() + revoked.model_dump_json()
     assert "secret" not in unknown.model_dump_json()
+
+
+def test_what_a_header_says_of_the_client_is_told_only_if_it_is_an_address(
+    redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "api-keys.json"
+    add_key(path)
+    said = {
+        "Maria Musterfrau 12.3.1960": "unknown",
+        "fe80::1%Maria Musterfrau": "fe80::1",
+        "2001:DB8:0::7": "2001:db8::7",
+        "9" * 300: "unknown",
+        "203.0.113.9": "203.0.113.9",
+    }
+    settings = {"api_keys_file": str(path), "trusted_proxies": "127.0.0.1"}
+    with gateway_process(redis_url, tmp_path, **settings) as gateway:
+        for header in said:
+            headers = {**bearer("tbs_wrong"), "X-Forwarded-For": header}
+            answer = httpx.get(f"{gateway.url}/v1/models", headers=headers)
+            assert answer.status_code == 401
+        log = gateway.log.read_text()
+        kept = " ".join([log, *map(str, redis.keys()), *map(str, redis.xrange(AUDIT))])
+    assert "Musterfrau" not in kept and "9" * 300 not in kept
+    lines = [json.loads(line) for line in log.splitlines() if "a wrong API key" in line]
+    assert [line["client"] for line in lines] == list(said.values())
 
 
 async def test_a_browser_that_signs_in_is_told(

@@ -1,5 +1,6 @@
 """Tells from a request who sends it, by its key or by its session."""
 
+import ipaddress
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
@@ -156,28 +157,41 @@ class Gatekeeper:
         state = key.state(datetime.now(UTC)) if key is not None else None
         if key is not None and state is KeyState.VALID:
             return key
-        client = request.client.host if request.client else None
+        client = _client_address(request)
         by = Requester(key.id if key else "", request.scope.get("request_id", ""))
         with suppress(RedisError):
             # Before the address is charged, which may end this.
             await run_in_threadpool(self._record_wrong_key, by, state, client)
-            await run_in_threadpool(self._failures.charge, client or "unknown")
+            await run_in_threadpool(self._failures.charge, client)
         logger.warning("a wrong API key", extra={"client": client, "reason": state or "unknown"})
         raise _unauthorised(_WORTHLESS.get(state, "The API key is not valid."), given=True)
 
-    def _record_wrong_key(self, by: Requester, state: KeyState | None, client: str | None) -> None:
+    def _record_wrong_key(self, by: Requester, state: KeyState | None, client: str) -> None:
         self._audit.record(
             "key_refused",
             by,
             every_s=_WRONG_KEYS_TOLD_EVERY_S,
             reason=state or "unknown",
-            client=client or "",
+            client=client,
         )
 
 
 def cookie_name(request: Request) -> str:
     """Returns the name of the session's cookie."""
     return SECURE_COOKIE if request.url.scheme == "https" else COOKIE
+
+
+def _client_address(request: Request) -> str:
+    """Returns the address that the request came from, or `unknown`.
+
+    Behind a proxy it is what a header says, which may be anything, a name or a date of birth; and
+    the zone that may follow an IPv6 address may be anything as well.
+    """
+    try:
+        said = ipaddress.ip_address(request.client.host if request.client else "")
+    except ValueError:
+        return "unknown"
+    return str(ipaddress.ip_address(said.packed))
 
 
 def _note(request: Request, caller: Caller) -> Caller:
