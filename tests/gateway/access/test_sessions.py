@@ -87,6 +87,36 @@ async def test_signing_out_ends_the_session_for_a_copy_of_the_cookie_too(
     assert (await gate.delete("/v1/session")).status_code == 204
 
 
+async def test_signing_in_ends_the_session_that_the_browser_had(
+    gate: httpx.AsyncClient, key: tuple[ApiKey, str], redis: Redis
+) -> None:
+    await sign_in(gate, key[1])
+    (first,) = redis.keys("tbscreen:session:*")
+    await sign_in(gate, key[1])
+    (second,) = redis.keys("tbscreen:session:*")
+    assert first != second
+    assert (await gate.get("/v1/models")).status_code == 200
+
+
+async def test_a_key_signs_in_so_often_and_then_waits_and_another_does_not(
+    gate: httpx.AsyncClient, keys_file: Path, redis: Redis
+) -> None:
+    _, reads = add_key(keys_file, Scope.READ)
+    _, others = add_key(keys_file)
+    codes = []
+    for _ in range(25):
+        gate.cookies.clear()
+        answer = await gate.post("/v1/session", headers=bearer(reads))
+        codes.append(answer.status_code)
+    assert codes[:20] == [201] * 20
+    assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+    assert 1 <= int(answer.headers["retry-after"]) <= 4
+    assert "set-cookie" not in answer.headers
+    assert len(redis.keys("tbscreen:session:*")) == codes.count(201) < 25
+    assert (await gate.get("/v1/models", headers=bearer(reads))).status_code == 200
+    await sign_in(gate, others)
+
+
 @pytest.mark.parametrize("cookie", ["", "guess", "é", "*", "a" * 4000])
 async def test_a_cookie_of_no_session_is_nobody(gate: httpx.AsyncClient, cookie: str) -> None:
     headers = {"Cookie": f"tbscreen_session={cookie}".encode("latin-1")}

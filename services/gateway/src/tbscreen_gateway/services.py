@@ -49,6 +49,9 @@ _PROBE_TIMEOUT_S: Final = 1.0
 
 _WRONG_KEYS: Final = Quota("wrong-keys", per_minute=20, burst=20)
 
+_SIGN_INS: Final = Quota("sign-ins", per_minute=20, burst=20)
+"""Of one key: a ward's browsers at the change of shifts share one."""
+
 
 @dataclass(frozen=True)
 class Services:
@@ -147,6 +150,7 @@ async def running_services(
                     access.keys,
                     SessionStore(redis),
                     RateLimiter(redis, _WRONG_KEYS),
+                    RateLimiter(redis, _SIGN_INS),
                     audit,
                     keys_are_needed=access.keys_are_needed,
                 ),

@@ -53,6 +53,7 @@ class Gatekeeper:
         audit: where wrong keys and sign-ins are recorded.
         failures: how many wrong keys one address may try. A right key is never held up by them:
             behind a proxy all may come from one address.
+        sign_ins: how many sessions one key may open. Each is kept until it ends, and told.
         keys_are_needed: whether requests need one; if not, everybody may everything.
     """
 
@@ -61,6 +62,7 @@ class Gatekeeper:
         keys: KeyRing,
         sessions: SessionStore,
         failures: RateLimiter,
+        sign_ins: RateLimiter,
         audit: AuditStream,
         *,
         keys_are_needed: bool,
@@ -68,6 +70,7 @@ class Gatekeeper:
         self._keys = keys
         self._sessions = sessions
         self._failures = failures
+        self._sign_ins = sign_ins
         self._audit = audit
         self.keys_are_needed = keys_are_needed
 
@@ -120,18 +123,20 @@ class Gatekeeper:
         return caller
 
     async def sign_in(self, request: Request) -> SignedIn:
-        """Starts a session with the key that the request comes with.
+        """Starts a session with the key that the request comes with, in place of its session.
 
         Raises:
             Refusal: `unauthorized`: with none, or with one that is not valid; a session is none,
-                or it would never end.
+                or it would never end. `rate_limited`: after too many sign-ins with this key.
             RedisError: the sessions can not be reached.
         """
         token = _bearer_token(request)
         if token is None:
             raise _unauthorised("Send the API key to sign in with.", given=False)
         key = await self._check_key(request, token)
+        await run_in_threadpool(self._sign_ins.charge, key.id)
         session_token, session = await run_in_threadpool(self._sessions.open, key)
+        await self.sign_out(request)
         by = Requester(key.id, request.scope.get("request_id", ""))
         with suppress(RedisError):
             await run_in_threadpool(self._audit.record, "session_opened", by)

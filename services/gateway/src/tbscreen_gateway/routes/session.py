@@ -40,12 +40,18 @@ class SessionOpened(BaseModel):
     summary="Sign a browser in",
     response_model=SessionOpened,
     dependencies=[KEY_ONLY],
-    responses=problem_answers(ErrorCode.UNAUTHORIZED, ErrorCode.NOT_FOUND, ErrorCode.STORAGE_FULL),
+    responses=problem_answers(
+        ErrorCode.UNAUTHORIZED,
+        ErrorCode.NOT_FOUND,
+        ErrorCode.RATE_LIMITED,
+        ErrorCode.STORAGE_FULL,
+    ),
 )
 async def sign_in(request: Request, services: ServicesDep) -> Response:
     """Takes an API key and sets a cookie that stands for it, for 12 hours at most.
 
-    Out of reach of scripts and of other sites' pages. It ends before, when the key does.
+    Out of reach of scripts and of other sites' pages. It ends before, when the key does. A session
+    that the request comes with ends at once; a key opens 20 a minute.
     """
     if not services.gatekeeper.keys_are_needed:
         raise Refusal(ErrorCode.NOT_FOUND, "No key is needed here, so nobody signs in.")
