@@ -65,21 +65,6 @@ def test_a_full_redis_can_be_drained(stream: AuditStream, redis: Redis) -> None:
     assert redis.get(AUDIT_SEQUENCE) == "1", "a refused record leaves no gap"
 
 
-def test_what_happens_often_is_recorded_at_times_with_how_often_it_was(
-    stream: AuditStream,
-) -> None:
-    by = Requester("k1")
-    made = [stream.record("key_refused", by, every_s=1) for _ in range(5)]
-    assert made == [True, False, False, False, False]
-    assert stream.record("key_refused", Requester("k2"), every_s=1), "another key counts for itself"
-    time.sleep(1.1)
-    assert stream.record("key_refused", by, every_s=1)
-    counts = [
-        (one.entry.details["key"], one.entry.details["count"]) for one in take(stream).entries
-    ]
-    assert counts == [("k1", 1), ("k2", 1), ("k1", 5)]
-
-
 def test_a_value_that_is_too_long_for_the_log_is_cut_and_not_unreadable(
     stream: AuditStream,
 ) -> None:

@@ -112,7 +112,6 @@ OF_THE_GATEWAY_ALONE = [
     "GET tbscreen:audit:writer",
     "SET tbscreen:audit:model model",
     "HSET tbscreen:audit:keys 0 0",
-    "DEL tbscreen:audit:often:wrong_key:key:count",
     "SET tbscreen:anything-new 1",
     "XDEL tbscreen:audit 1-0",
     "XTRIM tbscreen:audit MAXLEN 0",

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from tbscreen_gateway.access.gatekeeper import Gatekeeper
 from tbscreen_gateway.access.opening import Access
 from tbscreen_gateway.access.sessions import SessionStore
+from tbscreen_gateway.access.wrong_keys import WrongKeys
 from tbscreen_gateway.admission import Admission
 from tbscreen_gateway.audit_drain import AuditDrain
 from tbscreen_gateway.audit_health import AuditProbe
@@ -116,7 +117,8 @@ async def running_services(
     audit = AuditStream(redis)
     drain = AuditDrain(audit, AuditLog(settings.audit_dir, key=settings.audit_key()))
     own_events = OwnEvents(audit, models, VERSION, access.keys)
-    works = (sweeper.run(), reconciler.run(), own_events.run(), drain.run())
+    wrong_keys = WrongKeys(audit)
+    works = (sweeper.run(), reconciler.run(), own_events.run(), drain.run(), wrong_keys.run())
     background = [asyncio.create_task(work) for work in works]
     try:
         async with (
@@ -151,6 +153,7 @@ async def running_services(
                     SessionStore(redis),
                     RateLimiter(redis, _WRONG_KEYS),
                     RateLimiter(redis, _SIGN_INS),
+                    wrong_keys,
                     audit,
                     keys_are_needed=access.keys_are_needed,
                 ),
@@ -160,6 +163,7 @@ async def running_services(
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+        await wrong_keys.flush()
         await run_in_threadpool(drain.close)
         await intake.close()
         await batch_intake.close()

@@ -20,18 +20,9 @@ from tbscreen_shared.jobs.transitions import PRELUDE
 
 _RECORD: Final = (
     PRELUDE
-    + f"""
--- ARGV: event, at most every s, key id, then names and values
-local often = '{keys.AUDIT_OFTEN_PREFIX}' .. ARGV[1] .. ':' .. ARGV[3]
-local every_s, count = tonumber(ARGV[2]), ''
-if every_s > 0 then
-  count = redis.call('INCR', often .. ':count')
-  redis.call('EXPIRE', often .. ':count', 86400)
-  if not redis.call('SET', often, '', 'NX', 'EX', every_s) then return 0 end
-  redis.call('DEL', often .. ':count')
-end
-audit(ARGV[1], '', 'key', ARGV[3], 'count', count, unpack(ARGV, 4))
-return 1
+    + """
+-- ARGV: event, key id, then names and values
+audit(ARGV[1], '', 'key', ARGV[2], unpack(ARGV, 3))
 """
 )
 
@@ -159,28 +150,21 @@ class AuditStream:
         self._written = redis.register_script(_WRITTEN)
         self._release = redis.register_script(_RELEASE)
 
-    def record(
-        self, event: str, by: Requester = NOBODY, *, every_s: int = 0, **details: str | int
-    ) -> bool:
-        """Records what happened to no job in particular.
+    def record(self, event: str, by: Requester = NOBODY, **details: str | int) -> None:
+        """Records what happened to no job in particular, and can not be made to happen often.
 
         Details are ids, codes and numbers: never what a client sent, which may name a patient.
 
         Args:
             event: lower case, with underscores.
             by: who did it.
-            every_s: at most one entry for the event and the key in so many seconds; its `count`
-                says how many it stands for. 0 records each: for what nobody can make happen often.
             **details: cut to 256 characters each: a longer one would make the entry unreadable.
-
-        Returns:
-            Whether an entry was made.
         """
         fields = {"request": by.request_id, **details}
         flat = [
             part for name, value in fields.items() if value != "" for part in (name, _cut(value))
         ]
-        return bool(self._record(args=[event, every_s, by.key_id, *flat]))
+        self._record(args=[event, by.key_id, *flat])
 
     def record_model(
         self, version: str, sha256: str, *, operating_point: str, threshold: float

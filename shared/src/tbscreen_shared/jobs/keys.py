@@ -35,9 +35,6 @@ AUDIT_MODEL: Final = "tbscreen:audit:model"
 AUDIT_KEYS: Final = "tbscreen:audit:keys"
 """Hash: the API keys that were last recorded, each with a digest of what it may and until when."""
 
-AUDIT_OFTEN_PREFIX: Final = "tbscreen:audit:often:"
-"""Before an event and a key: what happened so often that not each time is recorded."""
-
 RETAINED: Final = "tbscreen:retained"
 """Sorted set of the blobs of ended jobs that are kept for a while, scored by until when."""
 

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from tbscreen_gateway.access.caller import UNCHECKED, Caller
 from tbscreen_gateway.access.key_ring import KeyRing
 from tbscreen_gateway.access.sessions import Session, SessionStore
+from tbscreen_gateway.access.wrong_keys import WrongKeys
 from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.rate_limits import RateLimiter
 from tbscreen_shared.access import ApiKey, KeyState, Scope
@@ -25,9 +26,6 @@ logger = logging.getLogger(__name__)
 COOKIE: Final = "tbscreen_session"
 SECURE_COOKIE: Final = f"__Host-{COOKIE}"
 """Its name under https: browsers then take it from this very host and over https alone."""
-
-_WRONG_KEYS_TOLD_EVERY_S: Final = 10
-"""An attack must not fill the audit log: an entry says how many it stands for."""
 
 _WORTHLESS: Final[dict[KeyState | None, str]] = {
     KeyState.EXPIRED: "The API key has expired.",
@@ -50,7 +48,8 @@ class Gatekeeper:
     Args:
         keys: the keys that open.
         sessions: where signed-in browsers are kept.
-        audit: where wrong keys and sign-ins are recorded.
+        wrong_keys: where those are counted and told.
+        audit: where sign-ins are recorded.
         failures: how many wrong keys one address may try. A right key is never held up by them:
             behind a proxy all may come from one address.
         sign_ins: how many sessions one key may open. Each is kept until it ends, and told.
@@ -63,6 +62,7 @@ class Gatekeeper:
         sessions: SessionStore,
         failures: RateLimiter,
         sign_ins: RateLimiter,
+        wrong_keys: WrongKeys,
         audit: AuditStream,
         *,
         keys_are_needed: bool,
@@ -71,6 +71,7 @@ class Gatekeeper:
         self._sessions = sessions
         self._failures = failures
         self._sign_ins = sign_ins
+        self._wrong_keys = wrong_keys
         self._audit = audit
         self.keys_are_needed = keys_are_needed
 
@@ -164,21 +165,12 @@ class Gatekeeper:
             return key
         client = _client_address(request)
         by = Requester(key.id if key else "", request.scope.get("request_id", ""))
+        # Before the address is charged, which may end this.
+        await self._wrong_keys.note(by, state or "unknown", client)
         with suppress(RedisError):
-            # Before the address is charged, which may end this.
-            await run_in_threadpool(self._record_wrong_key, by, state, client)
             await run_in_threadpool(self._failures.charge, client)
         logger.warning("a wrong API key", extra={"client": client, "reason": state or "unknown"})
         raise _unauthorised(_WORTHLESS.get(state, "The API key is not valid."), given=True)
-
-    def _record_wrong_key(self, by: Requester, state: KeyState | None, client: str) -> None:
-        self._audit.record(
-            "key_refused",
-            by,
-            every_s=_WRONG_KEYS_TOLD_EVERY_S,
-            reason=state or "unknown",
-            client=client,
-        )
 
 
 def cookie_name(request: Request) -> str:
