@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_ADMINISTER
+from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_ADMINISTER, CallerDep
 from tbscreen_gateway.answers import accepted_response
 from tbscreen_gateway.dependencies import JobIdDep, ServicesDep, requester_of
 from tbscreen_gateway.examples import (
@@ -18,6 +18,7 @@ from tbscreen_gateway.examples import (
     problem_answers,
 )
 from tbscreen_gateway.problems import Refusal
+from tbscreen_shared.access import Scope
 from tbscreen_shared.contracts import Job
 from tbscreen_shared.errors import ErrorCode
 
@@ -76,7 +77,10 @@ def list_dead(
             "A new job, at Location; a repeated request answers with the same one.",
             queued={**QUEUED_JOB, "retry_of": DEAD_JOB["id"]},
         ),
-        200: job_answer("It was retried before, and that job is finished.", ended=SUCCEEDED_JOB),
+        200: job_answer(
+            "It was retried before, and that job is finished; its outcome takes the scope read.",
+            ended=SUCCEEDED_JOB,
+        ),
         **problem_answers(
             ErrorCode.JOB_NOT_FOUND,
             ErrorCode.JOB_NOT_DEAD,
@@ -88,7 +92,9 @@ def list_dead(
         ),
     },
 )
-async def retry(job_id: JobIdDep, request: Request, services: ServicesDep) -> Response:
+async def retry(
+    job_id: JobIdDep, request: Request, services: ServicesDep, caller: CallerDep
+) -> Response:
     """Reads the radiograph of a dead job again, as a new job that owns it; the dead one stays."""
     await services.admission.check_open()
     new_id = await run_in_threadpool(services.retrying.retry, job_id, requester_of(request))
@@ -97,4 +103,6 @@ async def retry(job_id: JobIdDep, request: Request, services: ServicesDep) -> Re
         raise Refusal(
             ErrorCode.UPLOAD_GONE, f"It was retried as {new_id}, which has expired or was erased."
         )
+    if Scope.READ not in caller.scopes:
+        job = job.model_copy(update={"result": None, "error": None})
     return accepted_response(job, {})
