@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 from streaming_form_data import StreamingFormDataParser
 from streaming_form_data.parser import ParseFailedException, UnexpectedPartException
 from streaming_form_data.targets import BaseTarget
 
 from tbscreen_gateway.problems import Refusal
+from tbscreen_gateway.upload_threads import run_for_upload
 from tbscreen_shared.errors import ErrorCode
 
 MAX_OVERHEAD_BYTES: Final = 16 * 1024
@@ -95,10 +95,10 @@ async def read_form(
         received += len(chunk)
         waiting += chunk
         if is_impatient() or len(waiting) >= _BATCH_BYTES:
-            await run_in_threadpool(_feed, parser, bytes(waiting), targets)
+            await run_for_upload(_feed, parser, bytes(waiting), targets)
             waiting.clear()
             check(received)
-    await run_in_threadpool(_feed, parser, bytes(waiting), targets)
+    await run_for_upload(_feed, parser, bytes(waiting), targets)
     check(received)
     if any(target.is_open for target in targets.values()) or not _has_ended(parser):
         raise invalid_form("The form ends before its closing boundary.")

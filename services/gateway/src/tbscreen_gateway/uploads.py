@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 
 from tbscreen_gateway.forms import MAX_OVERHEAD_BYTES, PartTarget, invalid_form, read_form
 from tbscreen_gateway.incoming import IncomingFile, Upload, too_large
+from tbscreen_gateway.upload_threads import run_for_upload
 from tbscreen_shared.blobs import BlobStore, BlobWriter
 
 FILE_FIELD: Final = "file"
@@ -38,7 +38,7 @@ async def receive_upload(request: Request, blobs: BlobStore, *, max_upload_bytes
         if not part.begun:
             raise invalid_form(f"The form has no field named {FILE_FIELD!r}.")
         file.end()
-        return await run_in_threadpool(file.commit)
+        return await run_for_upload(file.commit)
 
 
 class _FilePart(PartTarget):
@@ -68,7 +68,7 @@ class _FilePart(PartTarget):
 @asynccontextmanager
 async def _open_writer(blobs: BlobStore) -> AsyncIterator[BlobWriter]:
     writer = blobs.open_writer()
-    await run_in_threadpool(writer.__enter__)
+    await run_for_upload(writer.__enter__)
     try:
         yield writer
     finally:

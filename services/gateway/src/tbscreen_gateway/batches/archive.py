@@ -21,6 +21,8 @@ from tbscreen_shared.errors import ErrorCode
 
 _CHUNK_BYTES: Final = 256 * 1024
 
+_STEP_BYTES: Final = 4 * 1024 * 1024
+
 _RATIO_FROM_BYTES: Final = 1024 * 1024
 """From here on the ratio counts: less is no bomb, and small files may well be all of one byte."""
 
@@ -84,8 +86,11 @@ class Archive:
         if len(self.files) > limits.max_files:
             raise limits.too_many_files()
 
-    def unpack(self, index: int, entry: ZipInfo, draft: BatchDraft) -> None:
+    def unpack(self, index: int, entry: ZipInfo, draft: BatchDraft) -> Iterator[bool]:
         """Adds the entry to the draft, as a file or with the reason why not.
+
+        Yields:
+            True every few MiB, for the caller to give its thread away.
 
         Raises:
             Refusal: `batch_too_large`: the archive unpacks to too much; or what the draft raises.
@@ -97,7 +102,7 @@ class Archive:
         if problem:
             draft.refuse_file(ErrorCode.UNREADABLE_ENTRY, problem)
             return
-        size_bytes = 0
+        size_bytes = step_bytes = 0
         try:
             for chunk in self._chunks(entry):
                 size_bytes += len(chunk)
@@ -113,6 +118,10 @@ class Archive:
                     return
                 if not draft.take(chunk):
                     return
+                step_bytes += len(chunk)
+                if step_bytes >= _STEP_BYTES:
+                    step_bytes = 0
+                    yield True
         except _UnsoundEntryError:
             draft.refuse_file(ErrorCode.UNREADABLE_ENTRY, "The file is damaged in its archive.")
             return

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from tbscreen_gateway.batches.archive import Archive
 from tbscreen_gateway.batches.draft import BatchDraft, BatchLimits
 from tbscreen_gateway.forms import MAX_OVERHEAD_BYTES, PartTarget, invalid_form, read_form
+from tbscreen_gateway.upload_threads import run_for_upload
 from tbscreen_gateway.uploads import FILE_FIELD
 from tbscreen_shared.blobs import BlobStore, Spool
 
@@ -45,11 +46,13 @@ async def receive_batch(
             )
             form.check_complete()
             if form.archive.begun:
-                stream = await run_in_threadpool(spool.rewind)
-                archive = await run_in_threadpool(Archive, stream, limits)
+                stream = await run_for_upload(spool.rewind)
+                archive = await run_for_upload(Archive, stream, limits)
                 draft.skipped = archive.skipped
                 for index, entry in archive.files:
-                    await run_in_threadpool(archive.unpack, index, entry, draft)
+                    steps = archive.unpack(index, entry, draft)
+                    while await run_for_upload(next, steps, False):
+                        pass
         draft.check_any_accepted()
         # Others were accepted while this came.
         await run_in_threadpool(check_room, len(draft.uploads))
