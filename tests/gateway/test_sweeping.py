@@ -1,3 +1,4 @@
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -7,10 +8,15 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 
 from support.blob_files import blob_files
+from support.gateway_app import PNG
+from support.sent_form import SentRequest, part
+from tbscreen_gateway.batches import draft
+from tbscreen_gateway.batches.draft import BatchLimits
+from tbscreen_gateway.batches.form import receive_batch
 from tbscreen_gateway.sweeping import Sweeper
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.contracts import ImageFormat, JobError
-from tbscreen_shared.errors import ErrorCode
+from tbscreen_shared.errors import BlobError, ErrorCode
 from tbscreen_shared.jobs import DeadJobs, JobStore, NewJob, RetainedUploads
 
 
@@ -126,3 +132,47 @@ def test_a_retained_upload_is_erased_when_its_time_is_over_and_not_before(
     assert sweeper.sweep() == 1
     assert blob_files(tmp_path) == []
     assert sweeper.sweep() == 0
+
+
+LIMITS = BatchLimits(
+    max_files=10,
+    max_request_bytes=10**6,
+    max_file_bytes=10**6,
+    max_unpacked_bytes=10**6,
+    max_ratio=100,
+)
+
+
+async def test_a_batch_that_comes_for_longer_than_that_keeps_its_files(
+    jobs: JobStore, redis: Redis, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draft, "_KEEP_EVERY_S", 0.2)
+    sweeper = make_sweeper(redis, jobs, blobs, abandoned_after_s=1)
+    pieces = iter([part(PNG), part(PNG)[:-9], *[b"x" * 2000] * 30, part(PNG)[-9:], b"--edge--\r\n"])
+    sent = SentRequest([])
+
+    async def trickle() -> dict[str, object]:
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(sweeper.sweep)
+        body = next(pieces, None)
+        return {"type": "http.request", "body": body or b"", "more_body": body is not None}
+
+    sent.request._receive = trickle  # type: ignore[assignment]
+    monkeypatch.setattr("tbscreen_gateway.forms._BATCH_BYTES", 1)
+    received = await receive_batch(sent.request, blobs, LIMITS, lambda _: None)
+    assert len(received.uploads) == 2
+    assert all(blobs.path(upload.blob).is_file() for upload in received.uploads)
+
+
+async def test_a_batch_that_lost_a_file_is_refused(blobs: BlobStore, tmp_path: Path) -> None:
+    sent = SentRequest([part(PNG), part(PNG), b"--edge--\r\n"])
+    files = iter(range(9))
+
+    def lose_the_first(_: int) -> None:
+        if next(files) == 1:
+            blob_files(tmp_path)[0].unlink()
+
+    with pytest.raises(BlobError) as caught:
+        await receive_batch(sent.request, blobs, LIMITS, lose_the_first)
+    assert caught.value.code is ErrorCode.INTERNAL_ERROR
+    assert blob_files(tmp_path) == []

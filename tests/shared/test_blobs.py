@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from support.blob_files import blob_files
-from tbscreen_shared.blobs import BlobStore, BlobStoreMissingError, BlobWriter
+from tbscreen_shared.blob_writing import BlobWriter
+from tbscreen_shared.blobs import BlobStore, BlobStoreMissingError
 from tbscreen_shared.errors import BlobError, ErrorCode
 
 

@@ -1,6 +1,5 @@
 """The blob store: uploads by opaque key on a volume. The queue never carries image bytes."""
 
-import errno
 import os
 import re
 import secrets
@@ -10,11 +9,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from tbscreen_shared.errors import BlobError, ErrorCode
+from tbscreen_shared.blob_writing import (
+    BlobWriter,
+    Spool,
+    storage_error,
+    storage_errors,
+    sync_directory,
+)
 
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
 _MARKER: Final = ".tbscreen-blobs"
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class BlobStoreMissingError(Exception):
@@ -92,6 +96,15 @@ class BlobStore:
         """Removes a blob; one that is gone already is no error."""
         self.path(key).unlink(missing_ok=True)
 
+    def touch(self, key: str) -> None:
+        """Makes a blob as young as one that is committed now.
+
+        Raises:
+            BlobError: it is gone, or the volume is failing.
+        """
+        with storage_errors():
+            os.utime(self.path(key))
+
     def link(self, key: str) -> tuple[str, int]:
         """Gives a blob a second key of its own, durably; returns that and the size in bytes.
 
@@ -107,9 +120,9 @@ class BlobStore:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise _storage_error(error) from error
-        with _storage_errors():
-            _sync_directory(self._root)
+            raise storage_error(error) from error
+        with storage_errors():
+            sync_directory(self._root)
             return twin, self.path(twin).stat().st_size
 
     def keys(self, *, older_than_s: float) -> list[str]:
@@ -128,7 +141,7 @@ class BlobStore:
             BlobError: the directory can not be read.
         """
         count = total = 0
-        with _storage_errors():
+        with storage_errors():
             for path in self._root.iterdir():
                 with suppress(FileNotFoundError):
                     total += path.stat().st_size
@@ -141,7 +154,7 @@ class BlobStore:
         Raises:
             BlobError: the volume can not be asked.
         """
-        with _storage_errors():
+        with storage_errors():
             volume = os.statvfs(self._root)
         return volume.f_bavail * volume.f_frsize
 
@@ -174,132 +187,3 @@ class BlobStore:
         with self.open_writer() as writer:
             writer.write(b"probe")
             writer.flush()
-
-
-class BlobWriter:
-    """A blob being written. Leaving the `with` block without `commit` leaves nothing behind."""
-
-    def __init__(self, root: Path, key: str) -> None:
-        self.key = key
-        self._final = root / key
-        self._partial = root / f"{key}.partial"
-        self._stream: BinaryIO | None = None
-
-    def __enter__(self) -> "BlobWriter":
-        with _storage_errors():
-            self._stream = self._partial.open("xb")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._stream is not None:
-            # A full disk fails the flush inside close as well; the partial file goes either way.
-            with suppress(OSError):
-                self._stream.close()
-            self._partial.unlink(missing_ok=True)
-
-    def write(self, data: bytes) -> None:
-        """Appends bytes.
-
-        Raises:
-            BlobError: `storage_full` when the volume is full.
-        """
-        if self._stream is None:
-            raise ValueError("the blob writer is not open")
-        with _storage_errors():
-            self._stream.write(data)
-
-    def flush(self) -> None:
-        """Hands what was written to the operating system, which may refuse it.
-
-        Raises:
-            BlobError: `storage_full` when the volume is full.
-        """
-        if self._stream is None:
-            raise ValueError("the blob writer is not open")
-        with _storage_errors():
-            self._stream.flush()
-
-    def commit(self) -> str:
-        """Makes the blob durable under its key, atomically, and returns the key.
-
-        The directory is synced too: a 202 promises that the upload outlives a power cut.
-        """
-        if self._stream is None:
-            raise ValueError("the blob writer is not open")
-        with _storage_errors():
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-            self._stream.close()
-            self._partial.rename(self._final)
-            _sync_directory(self._final.parent)
-        self._stream = None
-        return self.key
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-class Spool:
-    """A file to be written, read and then gone: leaving the `with` block removes it.
-
-    It is made by the first call. It counts in `BlobStore.usage`, and is a partial to
-    `BlobStore.erase_partials`.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stream: BinaryIO | None = None
-
-    def __enter__(self) -> "Spool":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._stream is not None:
-            # A full disk fails the flush inside close as well.
-            with suppress(OSError):
-                self._stream.close()
-            self._path.unlink(missing_ok=True)
-
-    def write(self, data: bytes) -> None:
-        """Appends bytes.
-
-        Raises:
-            BlobError: `storage_full` when the volume is full.
-        """
-        with _storage_errors():
-            self._open().write(data)
-
-    def rewind(self) -> BinaryIO:
-        """Returns what was written, to be read from its start.
-
-        Raises:
-            BlobError: `storage_full` when the volume is full.
-        """
-        with _storage_errors():
-            stream = self._open()
-            stream.seek(0)
-        return stream
-
-    def _open(self) -> BinaryIO:
-        if self._stream is None:
-            self._stream = self._path.open("x+b")
-        return self._stream
-
-
-@contextmanager
-def _storage_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _storage_error(error) from error
-
-
-def _storage_error(error: OSError) -> BlobError:
-    if error.errno in _FULL:
-        return BlobError(ErrorCode.STORAGE_FULL, "the upload volume is full")
-    return BlobError(ErrorCode.INTERNAL_ERROR, f"the upload volume failed: {error.strerror}")

@@ -14,7 +14,8 @@ from support.zip_files import zip_of
 from tbscreen_gateway.batches.draft import BatchDraft, BatchLimits
 from tbscreen_gateway.batches.form import receive_batch
 from tbscreen_gateway.problems import Refusal
-from tbscreen_shared.blobs import BlobStore, BlobWriter
+from tbscreen_shared.blob_writing import BlobWriter
+from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.errors import BlobError, ErrorCode
 
 LIMITS = BatchLimits(

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 
 from tbscreen_gateway.problems import Refusal
-from tbscreen_shared.blobs import BlobWriter
+from tbscreen_shared.blob_writing import BlobWriter
 from tbscreen_shared.contracts import ImageFormat
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.formats import SNIFF_BYTES, sniff

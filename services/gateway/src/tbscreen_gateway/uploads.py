@@ -9,7 +9,8 @@ from fastapi import Request
 from tbscreen_gateway.forms import MAX_OVERHEAD_BYTES, PartTarget, invalid_form, read_form
 from tbscreen_gateway.incoming import IncomingFile, Upload, too_large
 from tbscreen_gateway.upload_threads import run_for_upload
-from tbscreen_shared.blobs import BlobStore, BlobWriter
+from tbscreen_shared.blob_writing import BlobWriter
+from tbscreen_shared.blobs import BlobStore
 
 FILE_FIELD: Final = "file"
 

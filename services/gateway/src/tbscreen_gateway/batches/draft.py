@@ -1,18 +1,24 @@
 """A batch on its way in: its files are stored one after the other, or refused with a reason."""
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from tbscreen_gateway.incoming import IncomingFile, Upload
 from tbscreen_gateway.problems import FieldProblem, Refusal
-from tbscreen_shared.blobs import BlobStore, BlobWriter
+from tbscreen_shared.blob_writing import BlobWriter
+from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.contracts import JobError
 from tbscreen_shared.errors import ErrorCode
 
 _ROOM_EVERY_BYTES: Final = 16 * 1024**2
 """How much is written before the volume is looked at again."""
+
+_KEEP_EVERY_S: Final = 300.0
+"""How old a file may be, well below what the sweeper takes for abandoned: a large batch over a slow
+line comes for hours, and its first files have no job until the last one is here."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class BatchDraft:
         self._file: IncomingFile | None = None
         self._index = 0
         self._since_check = 0
+        self._kept_at = time.monotonic()
         self.items: list[DraftItem] = []
         self.skipped = 0
 
@@ -130,7 +137,7 @@ class BatchDraft:
 
         Raises:
             Refusal: the volume is full.
-            BlobError: the volume is full or failing.
+            BlobError: the volume is full or failing, or has lost a file.
         """
         self.watch_room(len(chunk))
         if self._file is None:
@@ -164,15 +171,28 @@ class BatchDraft:
         self.items.append(DraftItem(self._index, error=JobError(code=code, message=detail)))
 
     def watch_room(self, written_bytes: int) -> None:
-        """Looks at the queue and the volume again now and then.
+        """Looks at the queue and the volume again now and then, and keeps what is there young.
 
         Raises:
             Refusal: one of them is full.
+            BlobError: the volume is failing, or has lost a file.
         """
+        if time.monotonic() - self._kept_at >= _KEEP_EVERY_S:
+            self.keep()
         self._since_check += written_bytes
         if self._since_check >= _ROOM_EVERY_BYTES:
             self._since_check = 0
             self._check_room(len(self.items) + 1)
+
+    def keep(self) -> None:
+        """Keeps the files that are stored from the sweeper, and sees that each is there.
+
+        Raises:
+            BlobError: the volume is failing, or has lost a file.
+        """
+        for upload in self.uploads:
+            self._blobs.touch(upload.blob)
+        self._kept_at = time.monotonic()
 
     def check_any_accepted(self) -> None:
         """Looks whether there is a file to be read.

@@ -11,7 +11,8 @@ from tbscreen_gateway.batches.draft import BatchDraft, BatchLimits
 from tbscreen_gateway.forms import MAX_OVERHEAD_BYTES, PartTarget, invalid_form, read_form
 from tbscreen_gateway.upload_threads import run_for_upload
 from tbscreen_gateway.uploads import FILE_FIELD
-from tbscreen_shared.blobs import BlobStore, Spool
+from tbscreen_shared.blob_writing import Spool
+from tbscreen_shared.blobs import BlobStore
 
 ARCHIVE_FIELD: Final = "archive"
 
@@ -54,6 +55,7 @@ async def receive_batch(
                     while await run_for_upload(next, steps, False):
                         pass
         draft.check_any_accepted()
+        await run_in_threadpool(draft.keep)
         # Others were accepted while this came.
         await run_in_threadpool(check_room, len(draft.uploads))
     except BaseException:
