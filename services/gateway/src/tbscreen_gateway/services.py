@@ -16,6 +16,7 @@ from tbscreen_gateway.admission import Admission
 from tbscreen_gateway.audit_drain import AuditDrain
 from tbscreen_gateway.audit_health import AuditProbe
 from tbscreen_gateway.audit_log import AuditLog
+from tbscreen_gateway.background import keep_running
 from tbscreen_gateway.batches.intake import BatchIntake
 from tbscreen_gateway.health import VERSION, HealthProbe
 from tbscreen_gateway.intake import Intake
@@ -118,8 +119,8 @@ async def running_services(
     drain = AuditDrain(audit, AuditLog(settings.audit_dir, key=settings.audit_key()))
     own_events = OwnEvents(audit, models, VERSION, access.keys)
     wrong_keys = WrongKeys(audit)
-    works = (sweeper.run(), reconciler.run(), own_events.run(), drain.run(), wrong_keys.run())
-    background = [asyncio.create_task(work) for work in works]
+    works = (sweeper.run, reconciler.run, own_events.run, drain.run, wrong_keys.run)
+    background = [asyncio.create_task(keep_running(work)) for work in works]
     try:
         async with (
             finished.listening(),

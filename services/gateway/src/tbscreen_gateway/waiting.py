@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 from starlette.concurrency import run_in_threadpool
 
+from tbscreen_gateway.background import keep_running
 from tbscreen_shared.contracts import Job
 from tbscreen_shared.jobs import DONE_CHANNEL_PREFIX, JobStore
 
@@ -40,7 +41,7 @@ class FinishedJobs:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Keeps the subscription while the block runs, across losses of Redis."""
-        listener = asyncio.create_task(self._listen())
+        listener = asyncio.create_task(keep_running(self._listen))
         try:
             yield
         finally:

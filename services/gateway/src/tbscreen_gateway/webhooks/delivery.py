@@ -115,6 +115,10 @@ class Deliverer:
             self._metrics.callbacks_pending.set(math.nan)
             logger.warning("could not look for callbacks", extra={"error": type(error).__name__})
             return False
+        except Exception:
+            # Here, so that what is in flight goes on.
+            logger.exception("could not look for callbacks")
+            return False
         for claim in claims:
             self._begin(claim)
         return bool(claims) or len(due) == _LOOKED_AT
