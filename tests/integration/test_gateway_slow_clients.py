@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -53,6 +54,35 @@ def test_connections_without_a_whole_request_head_are_closed_in_time(
             halting.sendall(b"a")
         for connection in (silent, halting, again):
             assert connection.recv(4096) == b""
+            assert HEAD_TIMEOUT_S - 1 < time.monotonic() - begun < HEAD_TIMEOUT_S + 10
+
+
+def test_what_follows_on_an_answered_request_is_read_for_a_while_and_not_for_ever(
+    gateway: GatewayProcess,
+) -> None:
+    head = (
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000000\r\n"
+        b"Content-Type: text/plain\r\n\r\n"
+    )
+    short = head.replace(b"60000000", b"3")
+    with (
+        connect(gateway, head) as once,
+        connect(gateway, head) as dripping,
+        connect(gateway, short) as ending,
+    ):
+        for connection in (once, dripping, ending):
+            assert connection.recv(4096).startswith(b"HTTP/1.1 415 ")
+            connection.sendall(b"a")
+        begun = time.monotonic()
+        ending.sendall(b"aa")
+        for _ in range(10):
+            time.sleep(1)
+            dripping.sendall(b"a")
+        ending.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert ending.recv(4096).startswith(b"HTTP/1.1 200 "), "its body has ended"
+        for connection in (once, dripping):
+            with suppress(ConnectionResetError):
+                assert connection.recv(4096) == b""
             assert HEAD_TIMEOUT_S - 1 < time.monotonic() - begun < HEAD_TIMEOUT_S + 10
 
 

@@ -1,4 +1,4 @@
-"""What a connection may cost: the waits for a request's head and for a reader are bounded."""
+"""What a connection may cost: waits for a head, for a reader, for what nobody reads have ends."""
 
 import asyncio
 import fcntl
@@ -26,6 +26,9 @@ _LOOKS: Final = 4
 _LINGER_S: Final = 1.0
 """For who is refused to read so: closed at once, what they send would cut the answer off."""
 
+LEFTOVER_TIMEOUT_S: Final = 15.0
+"""For the rest of a body after its request's answer, from the first byte that comes then."""
+
 
 class DeadlineProtocol(H11Protocol):
     """uvicorn's protocol, which waits for clients for ever, with ends to the waits.
@@ -43,6 +46,7 @@ class DeadlineProtocol(H11Protocol):
         self._unread_bytes = 0
         self._looks_left = _LOOKS
         self._is_refused = False
+        self._leftover_deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the first wait, where there is a place left."""
@@ -66,10 +70,12 @@ class DeadlineProtocol(H11Protocol):
             self._head_is_here()
         elif self._deadline is None and not self.transport.is_closing():
             self._expect_head()
+        self._bound_leftover()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends the waits, and leaves the place to another."""
         self._head_is_here()
+        self._leftover_is_over()
         if self._next_look is not None:
             self._next_look.cancel()
         if not self._is_refused:
@@ -112,6 +118,24 @@ class DeadlineProtocol(H11Protocol):
             return
         logger.info("closed a connection that reads nothing", extra={"unread_bytes": unread_bytes})
         self.transport.abort()
+
+    def _bound_leftover(self) -> None:
+        """Lets a refused upload go on for a while, not to its end, however slowly that comes."""
+        answered = self.cycle is not None and self.cycle.response_complete
+        if not answered or self.conn.their_state is not h11.SEND_BODY:
+            self._leftover_is_over()
+        elif self._leftover_deadline is None:
+            self._leftover_deadline = self.loop.call_later(LEFTOVER_TIMEOUT_S, self._cut_leftover)
+
+    def _leftover_is_over(self) -> None:
+        if self._leftover_deadline is not None:
+            self._leftover_deadline.cancel()
+            self._leftover_deadline = None
+
+    def _cut_leftover(self) -> None:
+        self._leftover_deadline = None
+        logger.info("closed a connection that went on with an answered request")
+        self.transport.close()
 
 
 def limited_protocol(limits: ConnectionLimits) -> type[DeadlineProtocol]:
