@@ -30,6 +30,8 @@ note("start")
 print(f"hello from {name}", flush=True)
 if behaviour == "crashing":
     raise SystemExit(7)
+if behaviour == "crashing on" and not os.path.exists(log + ".room"):
+    raise SystemExit(7)
 while True:
     time.sleep(0.02)
 """
@@ -58,6 +60,7 @@ def spec(name, behaviour):
         dict(os.environ),
         options["grace_s"],
         is_ready=never if behaviour == "unready" else is_ready,
+        may_crash_on=behaviour == "crashing on",
     )
 
 async def when_started():
@@ -224,6 +227,26 @@ def test_crash_loop_ends_everything_and_says_so(start: Start) -> None:
     assert "two exited with code 7; starting it again in 0.2 s" in stderr
     assert "gave up: two exited with code 7; that was its death number 4 within 60 s" in stderr
     assert run.all_gone()
+
+
+def test_child_that_may_crash_on_is_started_again_however_often_it_dies(
+    start: Start, tmp_path: Path
+) -> None:
+    run = start(("two", "crashing on"), ("three", "unready"))
+    assert "gave up: two exited" in run.finish(), "not while the whole has not started"
+    (tmp_path / "log").unlink()
+    room = tmp_path / "log.room"
+    room.touch()
+    run = start(("one", "plain"), ("two", "crashing on")).wait_until_ready()
+    room.unlink()
+    os.kill(run.pids("two")[0], signal.SIGKILL)
+    run.wait_for(lambda: len(run.pids("two")) == 6)
+    room.touch()
+    run.wait_for(lambda: is_alive(run.pids("two")[-1]) and len(run.pids("two")) == 7)
+    run.process.send_signal(signal.SIGTERM)
+    run.finish()
+    assert run.process.returncode == 0
+    assert run.events("start").count("one") == 1
 
 
 def test_start_that_takes_too_long_ends_everything(start: Start) -> None:

@@ -122,3 +122,19 @@ def test_uploads_at_once_are_bounded_and_a_place_is_given_back(
         raise OSError("broken")
     with admission.slot():
         pass
+
+
+async def test_what_is_on_its_way_is_counted_against_the_free_space(
+    jobs: JobStore, blobs: BlobStore
+) -> None:
+    free = blobs.free_bytes()
+    admission = make(jobs, blobs, reserve_bytes=free // 2)
+    size_bytes = free // 5
+    with admission.slot(size_bytes):
+        await admission.check_open(size_bytes=size_bytes)
+        with admission.slot(size_bytes):
+            await admission.check_open(size_bytes=size_bytes)
+            with admission.slot(size_bytes):
+                assert (await refusal(admission))[0] is ErrorCode.STORAGE_FULL
+                admission.check()  # of one that is half here: what it has written it has
+    await admission.check_open(size_bytes=size_bytes)

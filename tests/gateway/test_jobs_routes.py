@@ -228,3 +228,14 @@ async def test_the_result_keeps_the_warnings_of_the_worker(
     path = (await submit(client)).headers["location"]
     fake.finish(fake.take() or "")
     assert (await client.get(path)).json()["result"] == result.model_dump(mode="json")
+
+
+async def test_an_upload_that_announces_more_than_there_is_room_for_is_refused(
+    settings: GatewaySettings, blobs_dir: Path
+) -> None:
+    narrow = settings.model_copy(update={"max_stored_bytes": 5000})
+    async with running_gateway(narrow) as client:
+        assert (await submit(client)).status_code == 202
+        refused = await submit(client, PNG + bytes(5000))
+    assert (refused.status_code, refused.json()["code"]) == (507, "storage_full")
+    assert len(blob_files(blobs_dir)) == 1

@@ -27,6 +27,7 @@ class ChildSpec:
         is_ready: whether what it offers can be used; the next child is started after that. None
             where nothing waits for it.
         shows: which of its lines are worth showing.
+        may_crash_on: once everything has started it is started again however often it dies.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ChildSpec:
     directory: Path | None = None
     is_ready: Callable[[], Awaitable[bool]] | None = None
     shows: Callable[[str], bool] = lambda _: True
+    may_crash_on: bool = False
 
 
 class Child:

@@ -75,6 +75,9 @@ class EmbeddedRedis:
             directory=self.directory,
             is_ready=self.answers,
             shows=_is_worth_showing,
+            # With its file synced at every write, it exits where the disk is full, and comes up
+            # again once there is room.
+            may_crash_on=True,
         )
 
     async def answers(self) -> bool:

@@ -26,7 +26,8 @@ class RestartPolicy:
     Attributes:
         first_delay_s: pause after a first death; it doubles with each further one.
         longest_delay_s: bound of that pause.
-        deaths: this many deaths of one child within `window_s` seconds end everything.
+        deaths: this many deaths of one child within `window_s` seconds end everything, unless it
+            `may_crash_on`.
         window_s: see `deaths`.
     """
 
@@ -64,6 +65,7 @@ class Supervisor:
         self._policy = policy or RestartPolicy()
         self._start_timeout_s = start_timeout_s
         self._end = asyncio.Event()
+        self._has_started = False
         self._failure: BaseException | None = None
         self._asked_at: float | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -126,6 +128,7 @@ class Supervisor:
                         await asyncio.sleep(_POLL_S)
                 waiting_for = "the whole"
                 await when_started()
+            self._has_started = True
         except TimeoutError as error:
             raise ServeError(
                 f"{waiting_for} was not ready within {self._start_timeout_s:g} s"
@@ -142,7 +145,8 @@ class Supervisor:
             deaths.append(now)
             while now - deaths[0] > policy.window_s:
                 deaths.popleft()
-            if len(deaths) >= policy.deaths:
+            tolerated = child.spec.may_crash_on and self._has_started
+            if len(deaths) >= policy.deaths and not tolerated:
                 raise ServeError(
                     f"{name} {how}; that was its death number {len(deaths)} within "
                     f"{policy.window_s:g} s: giving up. Its lines above say why."

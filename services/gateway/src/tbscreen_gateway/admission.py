@@ -50,6 +50,7 @@ class Admission:
         self._max_stored_bytes = max_stored_bytes
         self._reserve_bytes = reserve_bytes
         self._slots_left = max_concurrent_uploads
+        self._arriving_bytes = 0
         self._measured_at = -math.inf
         self._stored = (0, 0)
 
@@ -58,18 +59,26 @@ class Admission:
 
         Args:
             jobs: how many radiographs it is known to hold.
-            size_bytes: what it will take on the volume, as far as that is known.
+            size_bytes: what it will take on the volume, as far as that is known. What other
+                uploads that have a slot announced counts against the volume's free space as well:
+                as a whole, so that of one that is half here the half counts twice.
 
         Raises:
             Refusal: `queue_full` or `storage_full`, with Retry-After from the measured drain rate.
             BlobError: the upload volume can not be looked at.
             RedisError: the job store can not be reached.
         """
-        await run_in_threadpool(self.check, jobs=jobs, size_bytes=size_bytes)
+        arriving_bytes = max(size_bytes, self._arriving_bytes)
+        await run_in_threadpool(
+            self.check, jobs=jobs, size_bytes=size_bytes, arriving_bytes=arriving_bytes
+        )
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
+    def slot(self, size_bytes: int = 0) -> Iterator[None]:
         """Takes one of the places for uploads while the block runs.
+
+        Args:
+            size_bytes: what the upload will take on the volume, as far as that is known.
 
         Raises:
             Refusal: `server_busy`; all are taken.
@@ -77,13 +86,21 @@ class Admission:
         if self._slots_left <= 0:
             raise Refusal(ErrorCode.SERVER_BUSY, "Too many uploads are on their way; try again.")
         self._slots_left -= 1
+        self._arriving_bytes += size_bytes
         try:
             yield
         finally:
             self._slots_left += 1
+            self._arriving_bytes -= size_bytes
 
-    def check(self, *, jobs: int = 1, size_bytes: int = 0) -> None:
-        """Does what `check_open` does, in the caller's thread."""
+    def check(self, *, jobs: int = 1, size_bytes: int = 0, arriving_bytes: int = 0) -> None:
+        """Does what `check_open` does, in the caller's thread.
+
+        Args:
+            jobs: see there.
+            size_bytes: see there.
+            arriving_bytes: what the volume must have room for beyond the reserve.
+        """
         length = self._jobs.queue_length()
         if length + jobs > self._max_queue_length:
             raise self._refusal(
@@ -103,7 +120,7 @@ class Admission:
                 f"{stored_bytes / 2**30:.1f} GiB of radiographs are waiting already.",
                 excess=excess,
             )
-        if self._blobs.free_bytes() - size_bytes < self._reserve_bytes:
+        if self._blobs.free_bytes() - arriving_bytes < self._reserve_bytes:
             raise self._refusal(ErrorCode.STORAGE_FULL, "The upload volume is full.", excess=1)
 
     def _refusal(self, code: ErrorCode, detail: str, *, excess: int) -> Refusal:

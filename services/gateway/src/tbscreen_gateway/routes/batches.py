@@ -228,8 +228,8 @@ async def _take_in(request: Request, services: Services, origin: Origin) -> Acce
     declared_bytes = int(request.headers.get("content-length", 0))
     limits.check_request_bytes(declared_bytes)
     await _charge(services, origin.requester, 0)
-    await services.admission.check_open(size_bytes=declared_bytes)
-    with services.admission.slot():
+    with services.admission.slot(declared_bytes):
+        await services.admission.check_open(size_bytes=declared_bytes)
         draft = await receive_batch(
             request, services.blobs, limits, lambda files: services.admission.check(jobs=files)
         )

@@ -204,11 +204,11 @@ async def take_in(
     # Without keys there is one caller, the machine itself.
     if requester.key_id:
         await run_in_threadpool(services.upload_rates.charge, requester.key_id)
-    await services.admission.check_open()
-    with services.admission.slot():
-        upload = await receive_upload(
-            request, services.blobs, max_upload_bytes=services.settings.max_upload_bytes
-        )
+    max_upload_bytes = services.settings.max_upload_bytes
+    size_bytes = min(int(request.headers.get("content-length", max_upload_bytes)), max_upload_bytes)
+    with services.admission.slot(size_bytes):
+        await services.admission.check_open(size_bytes=size_bytes)
+        upload = await receive_upload(request, services.blobs, max_upload_bytes=max_upload_bytes)
     origin = Origin(requester=requester, idempotency_key=key, callback_url=callback_url)
     accepted = await services.intake.accept(upload, origin)
     request.scope["job_id"] = accepted.job_id
