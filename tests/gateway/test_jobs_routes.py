@@ -239,3 +239,19 @@ async def test_an_upload_that_announces_more_than_there_is_room_for_is_refused(
         refused = await submit(client, PNG + bytes(5000))
     assert (refused.status_code, refused.json()["code"]) == (507, "storage_full")
     assert len(blob_files(blobs_dir)) == 1
+
+
+async def test_a_repeat_whose_job_is_erased_meanwhile_is_told_so(
+    client: httpx.AsyncClient, jobs: JobStore
+) -> None:
+    job_id = (await submit(client, key="k")).json()["id"]
+    repeated = asyncio.create_task(
+        client.post(
+            "/v1/jobs", params={"wait": 9}, files=as_form(PNG), headers={"Idempotency-Key": "k"}
+        )
+    )
+    await asyncio.sleep(0.5)
+    for _ in range(2):
+        jobs.cancel(job_id)
+    answer = await repeated
+    assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")

@@ -47,6 +47,7 @@ UPLOAD_ERRORS: Final = (
     ErrorCode.FILE_TOO_LARGE,
     ErrorCode.EMPTY_UPLOAD,
     ErrorCode.INVALID_REQUEST,
+    ErrorCode.JOB_NOT_FOUND,
     ErrorCode.IDEMPOTENCY_CONFLICT,
     ErrorCode.QUEUE_FULL,
     ErrorCode.SERVER_BUSY,
@@ -216,11 +217,20 @@ async def take_in(
 
 
 async def follow(accepted: Accepted, services: Services, wait: Wait, request: Request) -> Job:
-    """Returns the accepted job, finished if that happens within the wait."""
+    """Returns the accepted job, finished if that happens within the wait.
+
+    Raises:
+        Refusal: `job_not_found`: an earlier request made it, and it was erased since.
+        RedisError: an earlier request made it, and it can not be looked up.
+    """
     try:
         job = await services.waiter.get(accepted.job_id, wait_s=wait.seconds, request=request)
     except RedisError:
+        if accepted.replayed:
+            raise
         job = None
+    if job is None and accepted.replayed:
+        raise job_not_found()
     # It is accepted whatever became of Redis, or of the record, since: the answer stays 202.
     return job or Job(id=accepted.job_id, status=JobStatus.QUEUED, created_at=datetime.now(tz=UTC))
 

@@ -21,7 +21,6 @@ _JOB_ERRORS: Final = (
     ErrorCode.IMAGE_TOO_LARGE,
     ErrorCode.UNREADABLE_IMAGE,
     ErrorCode.NOT_A_CHEST_RADIOGRAPH,
-    ErrorCode.JOB_NOT_FOUND,
     ErrorCode.WORKER_LOST,
     ErrorCode.INTERNAL_ERROR,
 )
