@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -231,6 +232,35 @@ async def test_a_request_that_is_canceled_leaves_nothing(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert left_behind() == []
+
+
+async def test_files_are_removed_on_a_slow_volume_without_holding_up_others_and_to_the_last(
+    blobs: BlobStore, left_behind: Callable[[], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    erase, erased = BlobStore.erase, 0
+
+    def erase_slowly(self: BlobStore, key: str) -> None:
+        nonlocal erased
+        time.sleep(0.05)
+        erase(self, key)
+        erased += 1
+
+    monkeypatch.setattr(BlobStore, "erase", erase_slowly)
+    sent = SentRequest([*map(part, [PNG] * 20), b"no form"])
+    receiving = asyncio.create_task(receive_batch(sent.request, blobs, LIMITS, lambda _: None))
+    longest_s = 0.0
+    while not receiving.done():
+        asked = time.monotonic()
+        await asyncio.sleep(0.01)
+        longest_s = max(longest_s, time.monotonic() - asked)
+        if erased >= 5:
+            receiving.cancel()
+    assert longest_s < 0.5, "of the event loop's time"
+    assert receiving.cancelled()
+    async with asyncio.timeout(5):
+        while left_behind():
+            await asyncio.sleep(0.05)
+    assert erased == 19, "the last one never ended"
 
 
 async def test_the_fingerprint_tells_other_files_and_another_order_and_not_another_packing(

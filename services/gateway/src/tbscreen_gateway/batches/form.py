@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from tbscreen_gateway.batches.archive import Archive
 from tbscreen_gateway.batches.draft import BatchDraft, BatchLimits
 from tbscreen_gateway.forms import MAX_OVERHEAD_BYTES, PartTarget, invalid_form, read_form
+from tbscreen_gateway.threads import finish_in_thread
 from tbscreen_gateway.upload_threads import run_for_upload
 from tbscreen_gateway.uploads import FILE_FIELD
 from tbscreen_shared.blob_writing import Spool
@@ -59,8 +60,7 @@ async def receive_batch(
         # Others were accepted while this came.
         await run_in_threadpool(check_room, len(draft.uploads))
     except BaseException:
-        # Not in the thread pool: a cancelled request must still remove its files.
-        draft.erase()
+        await finish_in_thread(draft.erase)
         raise
     return draft
 

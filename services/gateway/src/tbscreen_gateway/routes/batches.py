@@ -46,6 +46,7 @@ from tbscreen_gateway.routes.callbacks import BATCH_CALLBACK_REQUESTS
 from tbscreen_gateway.routes.jobs import IfNoneMatch
 from tbscreen_gateway.services import Services
 from tbscreen_gateway.settings import GatewaySettings
+from tbscreen_gateway.threads import finish_in_thread
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.jobs import CancelOutcome, Requester
 
@@ -85,6 +86,7 @@ register_url_convertor("undotted", _Undotted())
             ErrorCode.NO_FILE_ACCEPTED,
             ErrorCode.UNREADABLE_ARCHIVE,
             ErrorCode.INVALID_REQUEST,
+            ErrorCode.BATCH_NOT_FOUND,
             ErrorCode.IDEMPOTENCY_CONFLICT,
             ErrorCode.CALLBACK_NOT_ALLOWED,
             ErrorCode.QUEUE_FULL,
@@ -236,7 +238,7 @@ async def _take_in(request: Request, services: Services, origin: Origin) -> Acce
     try:
         await _charge(services, origin.requester, len(draft.uploads))
     except BaseException:
-        draft.erase()
+        await finish_in_thread(draft.erase)
         raise
     accepted = await services.batch_intake.accept(draft, origin)
     request.scope["batch_id"] = accepted.batch_id
