@@ -60,7 +60,7 @@ def test_missing_file_raises_os_error_and_sends_nothing(
     assert gateway.calls == []
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [429, 502, 503, 504, 507])
 def test_busy_gateway_is_asked_again(client: Client, gateway: GatewayState, status: int) -> None:
     gateway.faults.extend([Fault(status), Fault(status)])
     assert client.predict(b"well").prediction == "Normal"

@@ -16,7 +16,7 @@ from tbscreen.errors import (
     UploadRefused,
 )
 
-BUSY: Final = (429, 502, 503, 504)
+BUSY: Final = (429, 502, 503, 504, 507)
 """Statuses that say: the same request may succeed later. 502 and 504 are a proxy's."""
 
 _DENIED: Final = (401, 403)

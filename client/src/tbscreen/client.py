@@ -31,8 +31,8 @@ _Polled = TypeVar("_Polled")
 class Client:
     """Talks to one gateway. Safe to share between threads; close it, or use it in a `with` block.
 
-    A call that finds the gateway busy (429, 502, 503, 504) or unreachable is retried with growing,
-    jittered pauses, never shorter than the answer's Retry-After. An upload carries an
+    A call that finds the gateway busy or full (429, 502, 503, 504, 507), or unreachable, is retried
+    with growing, jittered pauses, never shorter than the answer's Retry-After. An upload carries an
     Idempotency-Key, so that a retried one can not make two jobs.
 
     Args:

@@ -7,7 +7,7 @@ TbscreenError
 │   ├── AccessDenied      the API key is missing, not valid, or may not do this (401, 403)
 │   ├── JobNotFound       the id is unknown, or its answer has expired (404)
 │   ├── BatchNotFound     likewise, of a batch
-│   └── GatewayBusy       still too busy or not able, after the retries (429, 502, 503, 504)
+│   └── GatewayBusy       still too busy or not able, after the retries (429, 502, 503, 504, 507)
 ├── JobFailed             the job ended without a result; `job.error` says why
 ├── JobTimeout            no answer in time; the job goes on under its id
 ├── BatchTimeout          not all answers in time; the batch goes on under its id
