@@ -208,6 +208,22 @@ async def test_a_dead_receiver_holds_up_nobody_else(
             dead.release()
 
 
+async def test_a_receiver_that_did_not_answer_in_time_gets_one_place_until_it_does(
+    redis: Redis, jobs: JobStore, receiver: WebhookReceiver
+) -> None:
+    receiver.usual = Answer(hold_s=60)
+    finished(jobs, receiver.url, *map(str, range(40)))
+    deliveries = Delivering(redis, jobs, timeout_s=0.5, retry_delays_s=(30,))
+    async with deliveries.running():
+        await eventually(lambda: len(receiver.deliveries) >= delivery._MAX_PER_HOST)
+        await asyncio.sleep(2.5)
+        # One each half second, not eight.
+        assert len(receiver.deliveries) < 2 * delivery._MAX_PER_HOST
+        receiver.usual = Answer()
+        await eventually(lambda: deliveries.counted("delivered") > 20, timeout_s=5)
+        receiver.release()
+
+
 async def test_attempts_at_once_are_bounded(redis: Redis, jobs: JobStore) -> None:
     with ExitStack() as stack:
         slow = [

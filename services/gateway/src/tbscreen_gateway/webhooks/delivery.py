@@ -1,4 +1,4 @@
-"""Delivers the callbacks that are owed: at least once, and no receiver at another's expense."""
+"""Delivers the callbacks that are owed: at least once, with bounds for what one receiver holds."""
 
 import asyncio
 import logging
@@ -48,6 +48,9 @@ _LONGEST_ASKED_S: Final = 3600
 
 MAX_IN_FLIGHT: Final = 32
 _MAX_PER_HOST: Final = 8
+_UNANSWERED_S: Final = 600.0
+"""For so long a receiver whose answer did not come in time gets one place: each of its attempts
+holds one until it times out, and four such receivers would hold all."""
 
 _LOOKED_AT: Final = 500
 _PUT_OFF_S: Final = (5.0, 15.0)
@@ -86,6 +89,7 @@ class Deliverer:
         self._retry_delays_s = retry_delays_s
         self._in_flight: set[asyncio.Task[None]] = set()
         self._at_host: Counter[str] = Counter()
+        self._unanswered_at: dict[str, float] = {}
 
     async def run(self) -> None:
         """Delivers, for ever; once cancelled it lets what is in hand end, for a moment."""
@@ -133,8 +137,22 @@ class Deliverer:
                 break
             host = _host_of(one.url)
             at_host[host] += 1
-            (chosen if at_host[host] <= _MAX_PER_HOST or not host else held_up).append(one)
+            (chosen if at_host[host] <= self._places(host) or not host else held_up).append(one)
         return chosen, held_up
+
+    def _places(self, host: str) -> int:
+        unanswered_at = self._unanswered_at.get(host, -math.inf)
+        return 1 if time.monotonic() - unanswered_at < _UNANSWERED_S else _MAX_PER_HOST
+
+    def _note_answer(self, host: str, attempt: Attempt) -> None:
+        now = time.monotonic()
+        self._unanswered_at = {
+            other: at
+            for other, at in self._unanswered_at.items()
+            if other != host and now - at < _UNANSWERED_S
+        }
+        if attempt.result is CallbackError.TIMED_OUT:
+            self._unanswered_at[host] = now
 
     def _begin(self, claim: CallbackClaim) -> None:
         if claim.outcome is ClaimedAs.EXPIRED:
@@ -172,6 +190,8 @@ class Deliverer:
                     else Attempt(CallbackError.NOT_ALLOWED)
                 )
                 duration_s = time.perf_counter() - started
+                if url is not None:
+                    self._note_answer(_host_of(claim.url), attempt)
                 outcome = await self._settle(claim, attempt)
             except RedisError as error:
                 # Its lease lapses, and it is sent again.
