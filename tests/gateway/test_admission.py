@@ -1,3 +1,4 @@
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,19 @@ async def test_what_is_on_its_way_is_counted_against_the_free_space(
                 assert (await refusal(admission))[0] is ErrorCode.STORAGE_FULL
                 admission.check()  # of one that is half here: what it has written it has
     await admission.check_open(size_bytes=size_bytes)
+
+
+def test_one_key_leaves_places_for_others(jobs: JobStore, blobs: BlobStore) -> None:
+    admission = make(jobs, blobs, max_concurrent_uploads=4)
+    with ExitStack() as held:
+        for _ in range(3):
+            held.enter_context(admission.slot(key_id="greedy"))
+        with pytest.raises(Refusal) as caught, admission.slot(key_id="greedy"):
+            pass
+        assert caught.value.code is ErrorCode.SERVER_BUSY
+        held.enter_context(admission.slot(key_id="other"))
+    with ExitStack() as held:
+        for _ in range(4):
+            held.enter_context(admission.slot())  # without keys there is one sender alone
+        with pytest.raises(Refusal), admission.slot(key_id="other"):
+            pass

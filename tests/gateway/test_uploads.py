@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -198,4 +199,22 @@ async def test_a_client_that_only_trickles_is_given_up(
     monkeypatch.setattr(forms, "_IDLE_S", 0.1)
     assert await refusal(sent, blobs) is ErrorCode.INVALID_REQUEST
     assert 5 <= sent_bytes < 40
+    assert left_behind() == []
+
+
+async def test_an_upload_that_takes_too_long_is_given_up_at_whatever_rate(
+    blobs: BlobStore, left_behind: Callable[[], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stream() -> AsyncIterator[bytes]:
+        yield form(PNG)[:200]
+        while True:
+            yield bytes(100)
+            await asyncio.sleep(0.01)
+
+    sent = SentRequest([])
+    monkeypatch.setattr(sent.request, "stream", stream)
+    monkeypatch.setattr(forms, "_LONGEST_S", 0.3)
+    begun = time.monotonic()
+    assert await refusal(sent, blobs) is ErrorCode.INVALID_REQUEST
+    assert time.monotonic() - begun < 5
     assert left_behind() == []

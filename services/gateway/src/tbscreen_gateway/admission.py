@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -17,6 +18,9 @@ _SHORTEST_S: Final = 1
 _LONGEST_S: Final = 300
 _STANDSTILL_S: Final = 30
 """What to say while nothing drains, and nobody knows for how long."""
+
+_SENDERS_SHARE: Final = 0.75
+"""Of the places for uploads: one API key leaves the rest to others, however many it opens."""
 
 _MEASURE_EVERY_S: Final = 1.0
 """Uploads are counted afresh at most so often: a full volume holds thousands."""
@@ -50,6 +54,8 @@ class Admission:
         self._max_stored_bytes = max_stored_bytes
         self._reserve_bytes = reserve_bytes
         self._slots_left = max_concurrent_uploads
+        self._senders_share = max(1, int(max_concurrent_uploads * _SENDERS_SHARE))
+        self._slots_of: Counter[str] = Counter()
         self._arriving_bytes = 0
         self._measured_at = -math.inf
         self._stored = (0, 0)
@@ -74,23 +80,31 @@ class Admission:
         )
 
     @contextmanager
-    def slot(self, size_bytes: int = 0) -> Iterator[None]:
+    def slot(self, size_bytes: int = 0, *, key_id: str = "") -> Iterator[None]:
         """Takes one of the places for uploads while the block runs.
 
         Args:
             size_bytes: what the upload will take on the volume, as far as that is known.
+            key_id: of the API key that it comes with; empty where none is needed.
 
         Raises:
-            Refusal: `server_busy`; all are taken.
+            Refusal: `server_busy`; all are taken, or the key's share of them.
         """
         if self._slots_left <= 0:
             raise Refusal(ErrorCode.SERVER_BUSY, "Too many uploads are on their way; try again.")
+        if key_id and self._slots_of[key_id] >= self._senders_share:
+            raise Refusal(
+                ErrorCode.SERVER_BUSY, "Too many uploads with this key are on their way; try again."
+            )
         self._slots_left -= 1
+        self._slots_of[key_id] += 1
         self._arriving_bytes += size_bytes
         try:
             yield
         finally:
             self._slots_left += 1
+            self._slots_of[key_id] -= 1
+            self._slots_of += Counter()  # forgets who has none
             self._arriving_bytes -= size_bytes
 
     def check(self, *, jobs: int = 1, size_bytes: int = 0, arriving_bytes: int = 0) -> None:

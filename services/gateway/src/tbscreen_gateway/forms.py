@@ -26,6 +26,10 @@ _IDLE_S: Final = 60.0
 _SLOWEST_BYTES_S: Final = 4096
 """Nor one that sends less on average, after the first `_IDLE_S`: a modem's 33.6 kbit/s."""
 
+_LONGEST_S: Final = 6 * 3600.0
+"""Nor one that is not through by then: the largest batch at 100 kB/s. At the slowest rate alone it
+would hold its place among the uploads for six days."""
+
 _BROKEN_HEADER: Final = b"\rx"
 """Between parts: an error before the closing boundary, and ignored after it."""
 
@@ -159,4 +163,6 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         received += len(chunk)
         if received < (time.monotonic() - begun - _IDLE_S) * _SLOWEST_BYTES_S:
             raise invalid_form(f"The upload came at less than {_SLOWEST_BYTES_S} bytes a second.")
+        if time.monotonic() - begun > _LONGEST_S:
+            raise invalid_form(f"The upload took longer than {_LONGEST_S / 3600:g} hours.")
         yield chunk

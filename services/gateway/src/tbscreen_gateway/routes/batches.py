@@ -230,7 +230,7 @@ async def _take_in(request: Request, services: Services, origin: Origin) -> Acce
     declared_bytes = int(request.headers.get("content-length", 0))
     limits.check_request_bytes(declared_bytes)
     await _charge(services, origin.requester, 0)
-    with services.admission.slot(declared_bytes):
+    with services.admission.slot(declared_bytes, key_id=origin.requester.key_id):
         await services.admission.check_open(size_bytes=declared_bytes)
         draft = await receive_batch(
             request, services.blobs, limits, lambda files: services.admission.check(jobs=files)

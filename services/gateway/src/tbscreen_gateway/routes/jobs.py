@@ -207,7 +207,7 @@ async def take_in(
         await run_in_threadpool(services.upload_rates.charge, requester.key_id)
     max_upload_bytes = services.settings.max_upload_bytes
     size_bytes = min(int(request.headers.get("content-length", max_upload_bytes)), max_upload_bytes)
-    with services.admission.slot(size_bytes):
+    with services.admission.slot(size_bytes, key_id=requester.key_id):
         await services.admission.check_open(size_bytes=size_bytes)
         upload = await receive_upload(request, services.blobs, max_upload_bytes=max_upload_bytes)
     origin = Origin(requester=requester, idempotency_key=key, callback_url=callback_url)
