@@ -255,3 +255,19 @@ async def test_a_repeat_whose_job_is_erased_meanwhile_is_told_so(
         jobs.cancel(job_id)
     answer = await repeated
     assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
+
+
+async def test_canceling_can_be_repeated_and_leaves_what_has_a_result(
+    client: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    path = (await submit(client)).headers["location"]
+    for _ in range(2):
+        answer = await client.delete(path, params={"only": "unfinished"})
+        assert (answer.status_code, answer.json()["status"]) == (200, "canceled")
+    worker.take()
+    path = (await submit(client)).headers["location"]
+    worker.finish(worker.take() or "")
+    answer = await client.delete(path, params={"only": "unfinished"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "job_finished")
+    assert (await client.get(path)).json()["status"] == "succeeded"
+    assert (await client.delete(path, params={"only": "x"})).status_code == 422

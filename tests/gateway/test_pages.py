@@ -15,6 +15,7 @@ _NOT_SHOWN = {"misdirected_request", "not_found", "method_not_allowed", "model_n
     "callback_not_allowed",
     "callback_not_found",
     "job_not_dead",
+    "job_finished",
     "upload_gone",
     "batch_not_found",
     "batch_too_large",

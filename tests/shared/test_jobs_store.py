@@ -141,6 +141,20 @@ def test_a_canceled_job_ignores_the_run_in_hand(store: JobStore) -> None:
     assert store.claim("1", worker="w").outcome is ClaimOutcome.FINISHED
 
 
+def test_canceling_what_is_unfinished_alone_can_be_repeated_and_erases_nothing(
+    store: JobStore,
+) -> None:
+    store.create(new_job("1"))
+    store.create(new_job("2"))
+    store.succeed("2", result())
+    for _ in range(2):
+        assert store.cancel("1", only_unfinished=True) is CancelOutcome.CANCELED
+        assert store.cancel("2", only_unfinished=True) is CancelOutcome.FINISHED
+    job = store.get("2")
+    assert job is not None and job.status is JobStatus.SUCCEEDED
+    assert store.cancel("3", only_unfinished=True) is CancelOutcome.GONE
+
+
 def test_canceling_a_finished_job_erases_it(store: JobStore) -> None:
     store.create(new_job("1"))
     store.succeed("1", result())

@@ -222,6 +222,14 @@ def _handler(state: GatewayState) -> type[BaseHTTPRequestHandler]:
                 if rest[0] == "retry":
                     self._retry(job)
                     return
+                if method == "DELETE" and "only" in query:
+                    if job["status"] == "queued":
+                        job["status"] = "canceled"
+                    if job["status"] == "canceled":
+                        self._answer(200, job)
+                    else:
+                        self._problem(409, "job_finished")
+                    return
                 if method == "DELETE":
                     del state.jobs[job_id]
                     self._answer(204, b"")

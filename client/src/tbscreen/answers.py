@@ -21,6 +21,7 @@ BUSY: Final = (429, 502, 503, 504, 507)
 
 _DENIED: Final = (401, 403)
 _REFUSED: Final = (409, 413, 415, 422)
+_OF_A_JOB: Final = ("job_not_dead", "job_finished")
 _NOT_FOUND: Final = {"job_not_found": JobNotFound, "batch_not_found": BatchNotFound}
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -58,7 +59,7 @@ def problem_of(response: httpx.Response) -> GatewayError:
         kind = GatewayBusy
     elif status in _DENIED:
         kind = AccessDenied
-    elif status in _REFUSED and code != "job_not_dead":
+    elif status in _REFUSED and code not in _OF_A_JOB:
         kind = UploadRefused
     elif code in _NOT_FOUND:
         kind = _NOT_FOUND[code]

@@ -150,11 +150,24 @@ class Client:
     def delete(self, job_id: str) -> None:
         """Cancels an unfinished job, or erases a finished one with its result.
 
+        A second call erases what the first one canceled, and so does the retry of a call whose
+        answer was lost.
+
         Raises:
             JobNotFound: the id is unknown, or the job has expired.
             GatewayBusy, GatewayUnreachable, GatewayError: see `submit`.
         """
         self._sender.send("DELETE", _job_url(job_id))
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancels an unfinished job and erases nothing else; returns it.
+
+        Raises:
+            GatewayError: with code `job_finished` where it has succeeded or failed before.
+            JobNotFound, GatewayBusy, GatewayUnreachable: see `delete`.
+        """
+        params = {"only": "unfinished"}
+        return parse(Job, self._sender.send("DELETE", _job_url(job_id), params=params))
 
     def submit_batch(
         self, sources: Sequence[str | Path | bytes], *, callback_url: str | None = None

@@ -25,7 +25,7 @@ _WORKER_LOST: Final = "worker_lost"
 _UNKNOWN: Final = "-"
 _KEY_HINT: Final = (
     f"Name a file that holds an API key with --api-key-file, or set {API_KEY_VARIABLE}: dead and "
-    "retry take the scope admin, show takes read, cancel and purge take read and submit."
+    "retry take the scope admin, show takes read, cancel submit, and purge both."
 )
 
 Done = TypeVar("Done")
@@ -152,18 +152,9 @@ def cancel(
     """
     _check_choice(job_ids, every=False)
     with _connected(url, api_key_file) as client:
-
-        def end(job_id: str) -> str:
-            job = client.get(job_id)
-            # DELETE would erase it, with its result.
-            if job.is_final:
-                raise GatewayError("job_finished", 409, f"it is {job.status} already")
-            client.delete(job_id)
-            return job_id
-
         work = _Work(job_ids or [])
-        for job_id in work.each(end):
-            typer.echo(f"{job_id} canceled")
+        for job in work.each(client.cancel):
+            typer.echo(f"{job.id} canceled")
     work.exit()
 
 

@@ -32,6 +32,7 @@ class ErrorCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     JOB_NOT_FOUND = "job_not_found"
     JOB_NOT_DEAD = "job_not_dead"
+    JOB_FINISHED = "job_finished"
     UPLOAD_GONE = "upload_gone"
     BATCH_NOT_FOUND = "batch_not_found"
     MODEL_NOT_FOUND = "model_not_found"
@@ -68,6 +69,7 @@ HTTP_STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.JOB_NOT_FOUND: 404,
     ErrorCode.JOB_NOT_DEAD: 409,
+    ErrorCode.JOB_FINISHED: 409,
     ErrorCode.UPLOAD_GONE: 410,
     ErrorCode.BATCH_NOT_FOUND: 404,
     ErrorCode.MODEL_NOT_FOUND: 404,

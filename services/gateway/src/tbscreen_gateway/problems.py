@@ -44,6 +44,7 @@ TITLES: Final[dict[ErrorCode, str]] = {
     ErrorCode.METHOD_NOT_ALLOWED: "The method is not allowed here",
     ErrorCode.JOB_NOT_FOUND: "There is no such job",
     ErrorCode.JOB_NOT_DEAD: "The job is not on the dead-letter list",
+    ErrorCode.JOB_FINISHED: "The job is finished",
     ErrorCode.UPLOAD_GONE: "The radiograph is gone",
     ErrorCode.BATCH_NOT_FOUND: "There is no such batch",
     ErrorCode.MODEL_NOT_FOUND: "There is no such model",

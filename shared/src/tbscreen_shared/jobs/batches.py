@@ -177,7 +177,7 @@ class BatchStore:
             for job_id in job_ids:
                 token = uuid.uuid4().hex  # tells a repeat that redis-py makes from a second call
                 self._cancel(
-                    args=[job_id, self._ttl_s, token, by.key_id, by.request_id], client=pipe
+                    args=[job_id, self._ttl_s, token, by.key_id, by.request_id, 0], client=pipe
                 )
             return [CancelOutcome(outcome) for outcome in pipe.execute()]
 

@@ -115,10 +115,11 @@ class Claim:
 
 
 class CancelOutcome(StrEnum):
-    """What DELETE did: canceled an unfinished job, erased a finished one, or found nothing."""
+    """What DELETE did: canceled an unfinished job, erased or left a finished one, found nothing."""
 
     CANCELED = "canceled"
     ERASED = "erased"
+    FINISHED = "finished"
     GONE = "gone"
 
 
@@ -286,12 +287,15 @@ class JobStore:
         value = error.model_dump_json()
         return self._end(job_id, JobStatus.FAILED, "error", value, of=error.code)
 
-    def cancel(self, job_id: str, by: Requester = NOBODY) -> CancelOutcome:
-        """Cancels an unfinished job (a run in hand is then ignored) or erases a finished one."""
-        outcome = self._cancel(
-            args=[job_id, self._ttl_s, _call_token(), by.key_id, by.request_id],
-        )
-        return CancelOutcome(outcome)
+    def cancel(
+        self, job_id: str, by: Requester = NOBODY, *, only_unfinished: bool = False
+    ) -> CancelOutcome:
+        """Cancels an unfinished job (a run in hand is then ignored) or erases a finished one.
+
+        With `only_unfinished` a finished one stays; one that was canceled is CANCELED again.
+        """
+        who, leaves = (by.key_id, by.request_id), int(only_unfinished)
+        return CancelOutcome(self._cancel(args=[job_id, self._ttl_s, _call_token(), *who, leaves]))
 
     def _end(
         self, job_id: str, status: JobStatus, field: str, value: str, *, of: str, version: str = ""

@@ -182,7 +182,7 @@ return 1
 CANCEL: Final = (
     PRELUDE
     + """
--- ARGV: id, result ttl s, token, key id, request id
+-- ARGV: id, result ttl s, token, key id, request id, '1' to leave a finished one alone
 local id, token = ARGV[1], ARGV[3]
 local job = JOB .. id
 local status = redis.call('HGET', job, 'status')
@@ -193,6 +193,7 @@ if not is_final(status) then
   return 'canceled'
 end
 if redis.call('HGET', job, 'cancel_token') == token then return 'canceled' end
+if ARGV[6] == '1' then return status == 'canceled' and 'canceled' or 'finished' end
 redis.call('ZREM', DEAD, id)
 redis.call('ZREM', CALLBACKS, id)
 redis.call('ZREM', RETAINED, redis.call('HGET', job, 'blob'))

@@ -2,9 +2,9 @@
 
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Query, Request
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -181,16 +181,33 @@ async def draw_heatmap(
         200: job_answer("It was not finished and is canceled.", canceled=CANCELED_JOB),
         204: {"description": "It was finished and is erased, with its result."},
         **problem_answers(
-            ErrorCode.JOB_NOT_FOUND, ErrorCode.INVALID_REQUEST, ErrorCode.BROKER_UNAVAILABLE
+            ErrorCode.JOB_NOT_FOUND,
+            ErrorCode.JOB_FINISHED,
+            ErrorCode.INVALID_REQUEST,
+            ErrorCode.BROKER_UNAVAILABLE,
         ),
     },
 )
-def delete(job_id: JobIdDep, request: Request, services: ServicesDep) -> Response:
-    """Cancels a job that is not finished, erases one that is; the upload goes either way."""
+def delete(
+    job_id: JobIdDep,
+    request: Request,
+    services: ServicesDep,
+    only: Annotated[
+        Literal["unfinished"] | None,
+        Query(description="`unfinished` cancels, and erases nothing that is finished."),
+    ] = None,
+) -> Response:
+    """Cancels a job that is not finished, erases one that is; the upload goes either way.
+
+    So a second call erases what the first one canceled. With `only` the call can be repeated: a
+    job that was canceled is answered as before; one that succeeded or failed stays, with 409.
+    """
     blob = services.jobs.blob_of(job_id)
-    outcome = services.jobs.cancel(job_id, requester_of(request))
+    outcome = services.jobs.cancel(job_id, requester_of(request), only_unfinished=only is not None)
     if outcome is CancelOutcome.GONE:
         raise job_not_found()
+    if outcome is CancelOutcome.FINISHED:
+        raise Refusal(ErrorCode.JOB_FINISHED, "It is finished already, so it was left as it is.")
     if blob is not None:
         services.blobs.erase(blob)
     job = services.jobs.get(job_id) if outcome is CancelOutcome.CANCELED else None
