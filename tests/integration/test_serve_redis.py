@@ -79,12 +79,25 @@ def test_is_durable_and_never_evicts(tmp_path: Path) -> None:
     wanted = {
         "appendonly": "yes",
         "appendfsync": "always",
+        "maxmemory": str(2**30),
         "maxmemory-policy": "noeviction",
         "bind": "127.0.0.1",
     }
     with running(embedded), admin_of(embedded) as admin:
         configured = cast("dict[str, str]", admin.config_get("*"))
     assert {name: configured[name] for name in wanted} == wanted
+
+
+def test_its_memory_is_bounded_as_the_operator_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TBSCREEN_REDIS_MAXMEMORY", "64mb")
+    embedded = plan_redis(tmp_path)
+    with running(embedded), admin_of(embedded) as admin:
+        assert admin.config_get("maxmemory") == {"maxmemory": str(64 * 2**20)}
+    for wrong in ("much", "0", "1gb\nport 1"):
+        with pytest.raises(ServeError, match="TBSCREEN_REDIS_MAXMEMORY"):
+            embedded.spec({"TBSCREEN_REDIS_MAXMEMORY": wrong})
 
 
 def test_stranger_is_turned_away(tmp_path: Path) -> None:

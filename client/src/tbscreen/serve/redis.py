@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,8 @@ from tbscreen.serve.errors import ServeError
 # Below the ephemeral ranges of Linux (from 32768) and macOS (from 49152): while Redis restarts, no
 # outgoing connection, a client's attempt to reach this very port included, can take the port.
 _PORTS: Final = range(20000, 30000)
+_MAX_MEMORY_VARIABLE: Final = "TBSCREEN_REDIS_MAXMEMORY"
+_MAX_MEMORY: Final = "1gb"
 _CONFIG: Final = "redis.conf"
 _SECRETS: Final = "secrets"
 _SECRETS_TIMEOUT_S: Final = 30.0
@@ -61,11 +64,15 @@ class EmbeddedRedis:
         """Writes passwords, users and configuration, and returns what to run.
 
         Raises:
-            ServeError: there is no redis-server, or something could not be written.
+            ServeError: there is no redis-server, something could not be written, or the bound of
+                its memory, TBSCREEN_REDIS_MAXMEMORY, is none.
         """
         binary = find_redis_server()
+        max_memory = environment.get(_MAX_MEMORY_VARIABLE, "").strip() or _MAX_MEMORY
+        if not re.fullmatch(r"[1-9]\d*([kmg]b?)?", max_memory, re.IGNORECASE):
+            raise ServeError(f"{_MAX_MEMORY_VARIABLE} is no size like 500mb or 1gb: {max_memory!r}")
         self._write_secrets()
-        self._write_config()
+        self._write_config(max_memory)
         return ChildSpec(
             name="redis",
             # The configuration by file, readable by the user alone: arguments are for all to see.
@@ -110,7 +117,7 @@ class EmbeddedRedis:
         except subprocess.TimeoutExpired as error:
             raise ServeError("making Redis' passwords took too long") from error
 
-    def _write_config(self) -> None:
+    def _write_config(self, max_memory: str) -> None:
         lines = (
             "bind 127.0.0.1",
             f"port {self.port}",
@@ -122,7 +129,9 @@ class EmbeddedRedis:
             # A job that was answered 202 must outlive a power cut: as in docker-compose.yml.
             "appendonly yes",
             "appendfsync always",
-            # An evicting Redis evicts the queue.
+            # An evicting Redis evicts the queue. An unbounded one takes the machine's memory: 8 GB
+            # at 30 radiographs a second.
+            f"maxmemory {max_memory}",
             "maxmemory-policy noeviction",
         )
         path = self.directory / _CONFIG
