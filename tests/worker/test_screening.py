@@ -8,9 +8,10 @@ from PIL import Image
 from redis import Redis
 
 from support.redis_server import running_redis
+from tbscreen_shared.blob_writing import BlobWriter
 from tbscreen_shared.blobs import BlobStore, BlobStoreMissingError
 from tbscreen_shared.contracts import ImageFormat, Job, JobStatus, Warning
-from tbscreen_shared.errors import ErrorCode
+from tbscreen_shared.errors import BlobError, ErrorCode
 from tbscreen_shared.imaging import ImageLimits
 from tbscreen_shared.input_check import InputCheck
 from tbscreen_shared.jobs import JobStore, NewJob
@@ -363,3 +364,29 @@ def test_without_the_upload_volume_no_job_is_claimed(bench: Bench, radiograph: b
     volume.with_name("elsewhere").rename(volume)
     bench.screening.screen("job")
     assert bench.job().status is JobStatus.SUCCEEDED
+
+
+def test_a_volume_that_fails_costs_no_delivery_and_a_file_that_does_alone_is_given_up(
+    bench: Bench, radiograph: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = bench.accept(radiograph)
+    path = bench.blobs.path(blob)
+    path.unlink()
+    path.mkdir()  # so that opening it fails, as root's too
+
+    def fail(_: BlobWriter) -> str:
+        raise BlobError(ErrorCode.INTERNAL_ERROR, "the upload volume failed: Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BlobWriter, "commit", fail)
+        for _ in range(5):
+            with pytest.raises(BlobStoreMissingError, match="Input/output error"):
+                bench.screening.screen("job")
+    assert (bench.job().status, bench.job().attempts) == (JobStatus.STARTED, 0)
+
+    for _ in range(3):
+        with pytest.raises(IsADirectoryError):
+            bench.screening.screen("job")
+    bench.screening.screen("job")
+    assert bench.job().status is JobStatus.FAILED
+    assert len(list(path.parent.iterdir())) == 2, "the mark and the one, no probe"

@@ -16,13 +16,17 @@ from tbscreen_shared.blob_writing import (
     storage_errors,
     sync_directory,
 )
+from tbscreen_shared.errors import BlobError
 
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
 _MARKER: Final = ".tbscreen-blobs"
 
 
 class BlobStoreMissingError(Exception):
-    """The directory is not a blob store: its volume is not mounted, or the setting is wrong."""
+    """There is no blob store to be had: its volume is not mounted or fails, or a setting is wrong.
+
+    The job in hand can do nothing for it.
+    """
 
 
 class BlobStore:
@@ -177,6 +181,19 @@ class BlobStore:
             if _KEY.fullmatch(path.name):
                 with suppress(FileNotFoundError):
                     yield path, path.stat().st_mtime
+
+    def check_whole(self) -> None:
+        """Writes, syncs and erases a blob.
+
+        Raises:
+            BlobStoreMissingError: that failed, so it is the volume that is at fault, not a file.
+        """
+        try:
+            with self.open_writer() as writer:
+                writer.write(b"probe")
+                self.erase(writer.commit())
+        except (BlobError, OSError) as error:
+            raise BlobStoreMissingError(str(error)) from error
 
     def check_writable(self) -> None:
         """Writes and removes a probe file.

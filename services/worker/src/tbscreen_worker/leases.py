@@ -9,6 +9,7 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
+from tbscreen_shared.blobs import BlobStoreMissingError
 from tbscreen_shared.jobs import Claim, ClaimOutcome, JobStore
 from tbscreen_shared.workers import pid_on_this_host
 
@@ -46,7 +47,8 @@ class JobLeases:
     def claiming(self, job_id: str) -> Iterator[Claim]:
         """Claims a delivery, and keeps the job leased while the block runs.
 
-        A block that raises gives the lease back: the delivery returns to the queue.
+        A block that raises gives the lease back: the delivery returns to the queue. It does not
+        count where it raises BlobStoreMissingError.
 
         Raises:
             redis.exceptions.RedisError: Redis can not be reached; the job was not claimed.
@@ -60,10 +62,11 @@ class JobLeases:
         self._in_hand = job_id
         try:
             yield claim
-        except BaseException:
+        except BaseException as error:
             self._put_down()
+            counts = not isinstance(error, BlobStoreMissingError)
             with suppress(RedisError):  # it lapses by itself
-                self._jobs.release(job_id, worker=self._worker)
+                self._jobs.release(job_id, worker=self._worker, counts=counts)
             raise
         self._put_down()
 

@@ -56,7 +56,8 @@ class Screening:
 
         Raises:
             NoModelError: there is no model to screen with; the job was not claimed.
-            BlobStoreMissingError: there is no upload volume; the job was not claimed.
+            BlobStoreMissingError: there is no upload volume, or it fails; the job was not claimed,
+                or this delivery of it does not count.
             Exception: a fault of Redis, the volume or the code; the job stays claimed, and the
                 delivery must go back to the queue.
         """
@@ -93,6 +94,11 @@ class Screening:
             # No retry can bring it back. Where another run of the same job has finished and
             # erased it, that run's outcome stands.
             return _UPLOAD_GONE
+        except OSError:
+            # Of a volume that fails, every job would be given up as one that kills workers. Of a
+            # file that alone can not be read, this one is.
+            self._blobs.check_whole()
+            raise
 
     def _finish(self, job_id: str, claim: Claim, outcome: JobResult | JobError) -> None:
         if isinstance(outcome, JobResult):

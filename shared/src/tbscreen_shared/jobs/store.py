@@ -271,9 +271,9 @@ class JobStore:
         """Keeps a started job leased; False when another worker has it, or it has ended."""
         return bool(self._renew(args=[job_id, worker, LEASE_S]))
 
-    def release(self, job_id: str, *, worker: str) -> None:
-        """Gives the lease back: the worker goes on without the job's outcome."""
-        self._release(args=[job_id, worker])
+    def release(self, job_id: str, *, worker: str, counts: bool = True) -> None:
+        """Gives the lease back, without an outcome; `counts` the delivery as an attempt or not."""
+        self._release(args=[job_id, worker, int(counts)])
 
     def succeed(self, job_id: str, result: JobResult) -> bool:
         """Records a result; False when the job had finished, or was canceled or erased, before."""

@@ -154,9 +154,13 @@ return 1
 RELEASE: Final = (
     PRELUDE
     + """
--- ARGV: id, worker
+-- ARGV: id, worker, '1' to count the delivery, '0' to forget it
 local lease = LEASE .. ARGV[1]
-if redis.call('GET', lease) == ARGV[2] then redis.call('DEL', lease) end
+if redis.call('GET', lease) ~= ARGV[2] then return 0 end
+redis.call('DEL', lease)
+if ARGV[3] == '0' and redis.call('HGET', JOB .. ARGV[1], 'status') == 'started' then
+  redis.call('HINCRBY', JOB .. ARGV[1], 'attempts', -1)
+end
 return 0
 """
 )
