@@ -8,10 +8,8 @@ from redis import Redis
 from support.blob_files import blob_files
 from support.fake_worker import FakeWorker
 from support.gateway_app import PNG, as_form, running_gateway
-from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.settings import GatewaySettings
-from tbscreen_gateway.task_queue import CeleryTaskQueue
-from tbscreen_shared.errors import ErrorCode
+from tbscreen_gateway.task_queue import CeleryTaskQueue, TaskNotSentError
 from tbscreen_shared.jobs import JobStore
 
 
@@ -157,7 +155,7 @@ async def test_a_retry_whose_task_can_not_be_sent_is_kept_for_the_reconciler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*_: object) -> None:
-        raise Refusal(ErrorCode.BROKER_UNAVAILABLE, "not now")
+        raise TaskNotSentError("not now")
 
     soon = settings.model_copy(update={"visibility_timeout_s": 1})
     async with running_gateway(soon) as client:

@@ -1,5 +1,6 @@
 import asyncio
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from redis import Redis
@@ -8,28 +9,31 @@ from redis.exceptions import ConnectionError
 from support.blob_files import blob_files
 from support.fake_tasks import FakeTaskQueue
 from tbscreen_gateway.incoming import Upload
-from tbscreen_gateway.intake import Intake, Origin
+from tbscreen_gateway.intake import Accepted, Intake, Origin
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.webhooks.seals import CallbackSeals
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.contracts import ImageFormat
 from tbscreen_shared.errors import ErrorCode
-from tbscreen_shared.jobs import IdempotencyKeys, JobStore, Requester
+from tbscreen_shared.jobs import Creation, Forgoing, IdempotencyKey, JobStore, NewJob, Requester
 
 KEYED = Origin(idempotency_key="key")
 
 
 class UnreliableJobStore(JobStore):
-    """Loses the connection on the next `failures` discards."""
+    """Loses the connection on the next record: before Redis has it, or before it has answered."""
 
-    failures = 0
+    loses: Literal["call", "answer"] | None = None
 
-    def discard(self, job_id: str) -> None:
-        if self.failures:
-            self.failures -= 1
+    def create(self, job: NewJob, key: IdempotencyKey | None = None) -> Creation:
+        loses, self.loses = self.loses, None
+        if loses == "call":
             raise ConnectionError("lost")
-        super().discard(job_id)
+        creation = super().create(job, key)
+        if loses == "answer":
+            raise ConnectionError("lost")
+        return creation
 
 
 @pytest.fixture
@@ -43,20 +47,15 @@ def store(redis: Redis) -> UnreliableJobStore:
 
 
 @pytest.fixture
-def keys(redis: Redis) -> IdempotencyKeys:
-    return IdempotencyKeys(redis, ttl_s=600)
-
-
-@pytest.fixture
 def blobs(tmp_path: Path) -> BlobStore:
     return BlobStore(tmp_path)
 
 
 @pytest.fixture
 def intake(
-    store: UnreliableJobStore, keys: IdempotencyKeys, blobs: BlobStore, tasks: FakeTaskQueue
+    store: UnreliableJobStore, redis: Redis, blobs: BlobStore, tasks: FakeTaskQueue
 ) -> Intake:
-    return Intake(store, keys, blobs, tasks, Metrics(), CallbackSeals(()))
+    return Intake(store, Forgoing(redis), blobs, tasks, Metrics(), CallbackSeals(()))
 
 
 def an_upload(blobs: BlobStore, sha256: str = "a" * 64) -> Upload:
@@ -74,41 +73,50 @@ async def test_an_accepted_upload_is_recorded_and_sent(
     assert store.blob_of(accepted.job_id) == upload.blob
 
 
-async def test_what_can_not_be_enqueued_leaves_nothing_behind(
-    intake: Intake, redis: Redis, blobs: BlobStore, tasks: FakeTaskQueue, tmp_path: Path
+async def test_what_is_recorded_is_promised_though_its_task_can_not_be_sent(
+    intake: Intake, store: JobStore, blobs: BlobStore, tasks: FakeTaskQueue
 ) -> None:
     tasks.takes = 0
-    with pytest.raises(Refusal) as caught:
-        await intake.accept(an_upload(blobs), KEYED)
-    assert caught.value.code is ErrorCode.BROKER_UNAVAILABLE
-    told = {"tbscreen:audit", "tbscreen:audit:sequence"}
-    assert set(redis.scan_iter("tbscreen:*")) == told
-    assert blob_files(tmp_path) == []
-
-
-async def test_a_key_whose_first_upload_was_refused_makes_a_job_the_next_time(
-    intake: Intake, blobs: BlobStore, tasks: FakeTaskQueue
-) -> None:
-    tasks.takes = 0
-    with pytest.raises(Refusal):
-        await intake.accept(an_upload(blobs), KEYED)
-    tasks.takes = None
     accepted = await intake.accept(an_upload(blobs), KEYED)
-    assert (tasks.sent, accepted.replayed) == ([accepted.job_id], False)
-
-
-async def test_a_record_that_could_not_be_taken_back_at_once_is_taken_back_later(
-    intake: Intake, store: UnreliableJobStore, blobs: BlobStore, tasks: FakeTaskQueue
-) -> None:
-    tasks.takes = 0
-    store.failures = 2
-    with pytest.raises(Refusal):
-        await intake.accept(an_upload(blobs), KEYED)
+    tasks.takes = None
     assert store.queue_length() == 1
-    async with asyncio.timeout(10):
-        while store.queue_length():
-            await asyncio.sleep(0.05)
+    assert await intake.accept(an_upload(blobs), KEYED) == Accepted(accepted.job_id, replayed=True)
+
+
+async def test_what_was_not_recorded_leaves_nothing_behind(
+    intake: Intake, store: UnreliableJobStore, redis: Redis, blobs: BlobStore, tmp_path: Path
+) -> None:
+    store.loses = "call"
+    with pytest.raises(ConnectionError):
+        await intake.accept(an_upload(blobs), KEYED)
+    async with asyncio.timeout(5):
+        while blob_files(tmp_path):
+            await asyncio.sleep(0.02)
+    (forgone,) = redis.scan_iter("tbscreen:*")
+    assert forgone.startswith("tbscreen:forgone:")
     await intake.close()
+
+
+async def test_what_was_recorded_without_an_answer_is_kept_whole_and_is_what_a_repeat_gets(
+    intake: Intake,
+    store: UnreliableJobStore,
+    blobs: BlobStore,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store.loses = "answer"
+    upload = an_upload(blobs)
+    with pytest.raises(ConnectionError):
+        await intake.accept(upload, KEYED)
+    async with asyncio.timeout(5):
+        while "it is kept" not in caplog.text:
+            await asyncio.sleep(0.02)
+    assert blob_files(tmp_path) == [blobs.path(upload.blob)]
+    repeat = await intake.accept(an_upload(blobs), KEYED)
+    assert repeat.replayed
+    assert store.blob_of(repeat.job_id) == upload.blob
+    assert store.queue_length() == 1
+    assert blob_files(tmp_path) == [blobs.path(upload.blob)]
 
 
 async def test_twenty_simultaneous_requests_with_one_key_make_one_job(
@@ -119,19 +127,6 @@ async def test_twenty_simultaneous_requests_with_one_key_make_one_job(
     assert sum(answer.replayed for answer in answers) == 19
     assert len(tasks.sent) == 1
     assert len(blob_files(tmp_path)) == 1
-
-
-async def test_a_repeat_is_not_promised_a_job_that_is_refused_meanwhile(
-    intake: Intake, keys: IdempotencyKeys, blobs: BlobStore, tasks: FakeTaskQueue
-) -> None:
-    digest = KEYED.digest or ""
-    keys.remember(digest, "in-the-making", "a" * 64)
-    repeat = asyncio.create_task(intake.accept(an_upload(blobs), KEYED))
-    await asyncio.sleep(0.2)
-    assert not repeat.done()
-    keys.forget(digest, "in-the-making")
-    accepted = await repeat
-    assert (accepted.replayed, tasks.sent) == (False, [accepted.job_id])
 
 
 async def test_a_key_with_other_bytes_is_a_conflict_and_the_upload_is_erased(

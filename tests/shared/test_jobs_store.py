@@ -28,7 +28,7 @@ from tbscreen_shared.jobs import (
     Requester,
     done_channel,
 )
-from tbscreen_shared.jobs.keys import AUDIT, AUDIT_SEQUENCE, DEAD
+from tbscreen_shared.jobs.keys import AUDIT, DEAD
 from tbscreen_shared.queue import connect_redis
 
 
@@ -162,26 +162,6 @@ def test_canceling_a_finished_job_erases_it(store: JobStore) -> None:
     assert store.get("1") is None
     assert store.cancel("1") is CancelOutcome.GONE
     assert store.claim("1", worker="w").outcome is ClaimOutcome.GONE
-
-
-def test_an_unqueueable_job_leaves_no_trace(store: JobStore, redis: Redis) -> None:
-    store.create(new_job("1"))
-    store.discard("1")
-    assert store.get("1") is None
-    assert set(cast("list[str]", redis.keys("*"))) == {AUDIT, AUDIT_SEQUENCE}
-
-
-def test_discard_leaves_a_job_that_a_worker_holds(store: JobStore) -> None:
-    store.create(new_job("1"))
-    store.claim("1", worker="w")
-    store.discard("1")
-    assert store.get("1") is not None
-
-
-def test_an_id_is_never_taken_twice(store: JobStore) -> None:
-    store.create(new_job("1"))
-    with pytest.raises(ValueError, match="exists already"):
-        store.create(new_job("1"))
 
 
 def test_an_unfinished_job_never_expires_and_a_finished_one_does(

@@ -1,7 +1,6 @@
 """A task queue that keeps what it is sent."""
 
-from tbscreen_gateway.problems import Refusal
-from tbscreen_shared.errors import ErrorCode
+from tbscreen_gateway.task_queue import TaskNotSentError
 
 
 class FakeTaskQueue:
@@ -13,7 +12,7 @@ class FakeTaskQueue:
 
     def send(self, job_id: str) -> None:
         if self.takes is not None and len(self.sent) >= self.takes:
-            raise Refusal(ErrorCode.BROKER_UNAVAILABLE, "refused")
+            raise TaskNotSentError("refused")
         self.sent.append(job_id)
 
     def close(self) -> None:

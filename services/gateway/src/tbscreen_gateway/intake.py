@@ -1,7 +1,6 @@
 """Makes an upload a job: a 202 is a promise, so nothing is accepted by halves."""
 
 import hashlib
-from contextlib import suppress
 from dataclasses import dataclass
 
 import uuid6
@@ -12,7 +11,15 @@ from tbscreen_gateway.promises import Promises
 from tbscreen_gateway.task_queue import TaskQueue
 from tbscreen_gateway.webhooks.seals import CallbackSeals
 from tbscreen_shared.blobs import BlobStore
-from tbscreen_shared.jobs import NOBODY, UNCONFIRMED_S, IdempotencyKeys, JobStore, NewJob, Requester
+from tbscreen_shared.jobs import (
+    NOBODY,
+    Creation,
+    Forgoing,
+    IdempotencyKey,
+    JobStore,
+    NewJob,
+    Requester,
+)
 
 
 @dataclass(frozen=True)
@@ -29,14 +36,16 @@ class Origin:
     idempotency_key: str | None = None
     callback_url: str = ""
 
-    @property
-    def digest(self) -> str | None:
-        """What stands for the Idempotency-Key in Redis; None without one."""
+    def key_for(self, fingerprint: str) -> IdempotencyKey | None:
+        """Returns what stands for the Idempotency-Key in Redis; None without one.
+
+        Args:
+            fingerprint: SHA-256 that tells what was sent from anything else, hexadecimal.
+        """
         if self.idempotency_key is None:
             return None
-        return hashlib.sha256(
-            f"{self.requester.key_id} {self.idempotency_key}".encode()
-        ).hexdigest()
+        digest = hashlib.sha256(f"{self.requester.key_id} {self.idempotency_key}".encode())
+        return IdempotencyKey(digest.hexdigest(), fingerprint)
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class Intake:
     def __init__(
         self,
         jobs: JobStore,
-        keys: IdempotencyKeys,
+        forgoing: Forgoing,
         blobs: BlobStore,
         tasks: TaskQueue,
         metrics: Metrics,
@@ -64,23 +73,24 @@ class Intake:
         self._tasks = tasks
         self._metrics = metrics
         self._seals = seals
-        self._promises = Promises(keys, lambda job_id: jobs.get(job_id) is not None)
+        self._promises = Promises(forgoing)
 
     async def accept(self, upload: Upload, origin: Origin) -> Accepted:
         """Records and enqueues the upload, or finds the job that its key has made already.
 
         Raises:
-            Refusal: `broker_unavailable` or `idempotency_conflict`; the upload is erased.
-            RedisError: likewise.
+            Refusal: `idempotency_conflict`; the upload is erased.
+            RedisError: see `Promises.make`.
         """
         job = new_job(upload, origin, self._seals)
-        offer = _JobOffer(job, self._jobs, self._blobs, self._tasks)
-        promise = await self._promises.make(offer, origin.digest)
+        key = origin.key_for(job.sha256)
+        offer = _JobOffer(job, key, self._jobs, self._blobs, self._tasks)
+        promise = await self._promises.make(offer)
         (self._metrics.replayed if promise.replayed else self._metrics.accepted).inc()
         return Accepted(promise.id, promise.replayed)
 
     async def close(self) -> None:
-        """Gives up on what could not be undone."""
+        """Leaves to the sweeper what is not settled."""
         await self._promises.close()
 
 
@@ -105,28 +115,20 @@ class _JobOffer:
     """See `Offer`."""
 
     job: NewJob
+    key: IdempotencyKey | None
     jobs: JobStore
     blobs: BlobStore
     tasks: TaskQueue
-    pending_s: int = UNCONFIRMED_S
 
     @property
     def id(self) -> str:
         return self.job.id
 
-    @property
-    def fingerprint(self) -> str:
-        return self.job.sha256
+    def record(self) -> Creation:
+        return self.jobs.create(self.job, self.key)
 
-    def make(self) -> None:
-        # The id is new, so a record of that id is this one's: Redis ran the call, lost the answer,
-        # and the client repeated it.
-        with suppress(ValueError):
-            self.jobs.create(self.job)
+    def send(self) -> None:
         self.tasks.send(self.id)
-
-    def unmake(self) -> None:
-        self.jobs.discard(self.id)
 
     def erase_uploads(self) -> None:
         self.blobs.erase(self.job.blob)

@@ -1,8 +1,12 @@
-"""Keeps a promise or takes it back: what both a single upload and a batch go through."""
+"""Makes an offer a promise: what both a single upload and a batch go through.
+
+What is recorded stays. Another request with the same Idempotency-Key may have been promised it, and
+a worker may have it in hand; so nothing that fails after the record takes it back, and a task that
+could not be sent is sent later. What fails before it leaves nothing.
+"""
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -10,16 +14,13 @@ from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
 from tbscreen_gateway.problems import Refusal
+from tbscreen_gateway.task_queue import TaskNotSentError
 from tbscreen_shared.errors import ErrorCode
-from tbscreen_shared.jobs import Binding, IdempotencyKeys
+from tbscreen_shared.jobs import CreateOutcome, Creation, Forgoing
 
 logger = logging.getLogger(__name__)
 
-_TWIN_WAIT_S: Final = 5.0
-"""How long a repeated request waits for the first one of its key to be accepted or refused."""
-
-_TWIN_POLL_S: Final = 0.05
-_UNDO_RETRY_S: Final = 1.0
+_SETTLE_RETRY_S: Final = 1.0
 
 
 class Offer(Protocol):
@@ -29,31 +30,23 @@ class Offer(Protocol):
     def id(self) -> str:
         """Of the job or batch that it is to become."""
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 that tells its content from another's, hexadecimal."""
-
-    @property
-    def pending_s(self) -> int:
-        """More seconds than `make` takes."""
-
-    def make(self) -> None:
-        """Records it and sends its tasks. Blocking.
+    def record(self) -> Creation:
+        """Records it with its Idempotency-Key, at once or not at all. Blocking.
 
         Raises:
-            Refusal: a task could not be sent.
-            RedisError: the job store can not be reached, or is full.
+            RedisError: the job store is full, or did not answer: then it may be recorded, or be so
+                later.
         """
 
-    def unmake(self) -> None:
-        """Takes back from Redis whatever `make` did. Blocking.
+    def send(self) -> None:
+        """Sends its tasks. Blocking.
 
         Raises:
-            RedisError: the job store can not be reached.
+            TaskNotSentError: not all of them are on the queue.
         """
 
     def erase_uploads(self) -> None:
-        """Removes its uploads from the blob store."""
+        """Removes its uploads from the blob store. Blocking."""
 
 
 @dataclass(frozen=True)
@@ -65,113 +58,67 @@ class Promise:
 
 
 class Promises:
-    """Makes an offer a promise, or leaves nothing of it; each Idempotency-Key makes one.
+    """Makes an offer a promise, or leaves nothing of it; each Idempotency-Key makes one."""
 
-    Args:
-        keys: what each key has made.
-        stands: tells whether what a key has made is still there. Blocking.
-    """
+    def __init__(self, forgoing: Forgoing) -> None:
+        self._forgoing = forgoing
+        self._settling: set[asyncio.Task[None]] = set()
 
-    def __init__(self, keys: IdempotencyKeys, stands: Callable[[str], bool]) -> None:
-        self._keys = keys
-        self._stands = stands
-        self._undoing: set[asyncio.Task[None]] = set()
-
-    async def make(self, offer: Offer, digest: str | None) -> Promise:
+    async def make(self, offer: Offer) -> Promise:
         """Makes the offer, or finds what its key has made already and erases the uploads.
 
-        Args:
-            offer: what is asked for.
-            digest: stands for the Idempotency-Key; None without one.
+        A request that is canceled meanwhile is like a gateway that is killed: what was recorded is
+        done, and the sweeper erases the uploads of what was not.
 
         Raises:
-            Refusal: `broker_unavailable` or `idempotency_conflict`; the uploads are erased.
-            RedisError: likewise.
+            Refusal: `idempotency_conflict`; the uploads are erased.
+            RedisError: it is not known whether the offer was recorded; where it was not, it never
+                will be, and its uploads are erased as soon as Redis answers.
         """
         try:
-            if digest is not None:
-                earlier = await self._claim_key(digest, offer)
-                if earlier is not None:
-                    await run_in_threadpool(offer.erase_uploads)
-                    return Promise(earlier, replayed=True)
-            await run_in_threadpool(offer.make)
-        except BaseException:
-            await self._undo(offer, digest)
+            creation = await run_in_threadpool(offer.record)
+        except RedisError:
+            task = asyncio.create_task(self._settle(offer))
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
             raise
-        if digest is not None:
-            await self._confirm_key(digest, offer)
-        return Promise(offer.id, replayed=False)
+        if creation.outcome is CreateOutcome.MADE:
+            await run_in_threadpool(_send, offer)
+            return Promise(creation.id, replayed=False)
+        await run_in_threadpool(offer.erase_uploads)
+        if creation.outcome is CreateOutcome.REPLAYED:
+            return Promise(creation.id, replayed=True)
+        raise Refusal(
+            ErrorCode.IDEMPOTENCY_CONFLICT,
+            "This Idempotency-Key came with another upload before; use a new key.",
+        )
 
     async def close(self) -> None:
-        """Gives up on what could not be undone."""
-        for task in self._undoing:
+        """Leaves to the sweeper what is not settled."""
+        for task in self._settling:
             task.cancel()
-        await asyncio.gather(*self._undoing, return_exceptions=True)
+        await asyncio.gather(*self._settling, return_exceptions=True)
 
-    async def _claim_key(self, digest: str, offer: Offer) -> str | None:
-        """Returns the id of what the key has made, None when the key is the offer's now."""
-        deadline = asyncio.get_running_loop().time() + _TWIN_WAIT_S
-        while True:
-            earlier = await run_in_threadpool(
-                self._keys.remember,
-                *(digest, offer.id, offer.fingerprint),
-                pending_s=offer.pending_s,
-            )
-            if earlier is None or earlier.job_id == offer.id:
-                return None
-            if earlier.sha256 != offer.fingerprint:
-                raise Refusal(
-                    ErrorCode.IDEMPOTENCY_CONFLICT,
-                    "This Idempotency-Key came with another upload before; use a new key.",
-                )
-            if await self._still_stands(digest, earlier):
-                return earlier.job_id
-            if asyncio.get_running_loop().time() > deadline:
-                raise Refusal(
-                    ErrorCode.BROKER_UNAVAILABLE,
-                    "The first request with this Idempotency-Key is still being accepted.",
-                )
-            await asyncio.sleep(_TWIN_POLL_S)
+    async def _settle(self, offer: Offer) -> None:
+        """Keeps what was recorded although nobody heard of it, and erases the uploads of the rest.
 
-    async def _still_stands(self, digest: str, earlier: Binding) -> bool:
-        if not earlier.accepted:
-            return False
-        if await run_in_threadpool(self._stands, earlier.job_id):
-            return True
-        # It was deleted since: the key is free for a new one.
-        await run_in_threadpool(self._keys.forget, digest, earlier.job_id)
-        return False
-
-    async def _confirm_key(self, digest: str, offer: Offer) -> None:
-        try:
-            await run_in_threadpool(self._keys.confirm, digest, offer.id, offer.fingerprint)
-        except RedisError:
-            # It is accepted all the same; only a repeat within the day would make another.
-            logger.warning("could not confirm an idempotency key", extra={"accepted": offer.id})
-
-    async def _undo(self, offer: Offer, digest: str | None) -> None:
-        """Takes everything back. What needs Redis is tried until Redis is back.
-
-        Without the retry the records would be given tasks after all, and the uploads are erased.
+        They must not go before that is known: a record without them would be a job that fails.
         """
-        offer.erase_uploads()
-        if not await self._try_undo(offer, digest):
-            task = asyncio.create_task(self._keep_undoing(offer, digest))
-            self._undoing.add(task)
-            task.add_done_callback(self._undoing.discard)
+        while True:
+            try:
+                forgone = await run_in_threadpool(self._forgoing.forgo, offer.id)
+                break
+            except RedisError:
+                await asyncio.sleep(_SETTLE_RETRY_S)
+        if forgone:
+            await run_in_threadpool(offer.erase_uploads)
+        else:
+            logger.warning("recorded without an answer; it is kept", extra={"kept": offer.id})
 
-    async def _keep_undoing(self, offer: Offer, digest: str | None) -> None:
-        while not await self._try_undo(offer, digest):
-            await asyncio.sleep(_UNDO_RETRY_S)
 
-    async def _try_undo(self, offer: Offer, digest: str | None) -> bool:
-        def undo() -> None:
-            offer.unmake()
-            if digest is not None:
-                self._keys.forget(digest, offer.id)
-
-        try:
-            await run_in_threadpool(undo)
-        except RedisError:
-            return False
-        return True
+def _send(offer: Offer) -> None:
+    try:
+        offer.send()
+    except TaskNotSentError:
+        # What is recorded without a task is sent one by the reconciler.
+        logger.warning("tasks are sent later", extra={"accepted": offer.id})

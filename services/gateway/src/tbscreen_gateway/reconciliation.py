@@ -18,8 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
-from tbscreen_gateway.problems import Refusal
-from tbscreen_gateway.task_queue import TaskQueue
+from tbscreen_gateway.task_queue import TaskNotSentError, TaskQueue
 from tbscreen_shared.jobs import JobStore
 from tbscreen_shared.queue import QUEUE_NAME
 
@@ -61,7 +60,7 @@ class Reconciler:
 
         Raises:
             RedisError: Redis can not be reached.
-            Refusal: a task could not be sent; it is tried again after a visibility timeout.
+            TaskNotSentError: a task could not be sent; again after a visibility timeout.
         """
         lost = [
             job_id
@@ -77,7 +76,7 @@ class Reconciler:
         while True:
             try:
                 count = await run_in_threadpool(self.resend_lost)
-            except (RedisError, Refusal) as error:
+            except (RedisError, TaskNotSentError) as error:
                 logger.warning(
                     "could not look for lost tasks", extra={"error": type(error).__name__}
                 )

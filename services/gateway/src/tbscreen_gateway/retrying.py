@@ -5,7 +5,7 @@ import logging
 import uuid6
 
 from tbscreen_gateway.problems import Refusal
-from tbscreen_gateway.task_queue import TaskQueue
+from tbscreen_gateway.task_queue import TaskNotSentError, TaskQueue
 from tbscreen_gateway.webhooks.seals import CallbackSeals
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.errors import ErrorCode
@@ -72,7 +72,7 @@ class Retrying:
         self._blobs.erase(blob)
         try:
             self._tasks.send(new_id)
-        except Refusal:
+        except TaskNotSentError:
             # It is recorded, and what is recorded without a task is sent one.
             logger.warning("the task of a retry is sent later", extra={"job_id": new_id})
         return new_id

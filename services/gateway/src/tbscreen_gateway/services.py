@@ -38,7 +38,7 @@ from tbscreen_shared.jobs import (
     BatchStore,
     CallbackOutbox,
     DeadJobs,
-    IdempotencyKeys,
+    Forgoing,
     JobStore,
     RetainedUploads,
 )
@@ -96,11 +96,11 @@ async def running_services(
     blobs = BlobStore(settings.blobs_dir)
     models = ModelStore(settings.models_dir)
     tasks = CeleryTaskQueue(settings)
-    keys = IdempotencyKeys(redis, ttl_s=settings.result_ttl_s)
+    forgoing = Forgoing(redis)
     seals = CallbackSeals(settings.webhook_keys)
-    intake = Intake(jobs, keys, blobs, tasks, metrics, seals)
+    intake = Intake(jobs, forgoing, blobs, tasks, metrics, seals)
     batches = BatchStore(redis, result_ttl_s=settings.result_ttl_s)
-    batch_intake = BatchIntake(batches, keys, blobs, tasks, metrics, seals)
+    batch_intake = BatchIntake(batches, forgoing, blobs, tasks, metrics, seals)
     admission = Admission(
         jobs,
         blobs,

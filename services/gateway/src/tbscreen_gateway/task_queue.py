@@ -6,10 +6,12 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tbscreen_gateway.problems import Refusal
-from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.queue import SCREEN_TASK, make_celery_app
 from tbscreen_shared.settings import SharedSettings
+
+
+class TaskNotSentError(Exception):
+    """A task could not be put on the queue; it may yet have arrived."""
 
 
 class TaskQueue(Protocol):
@@ -19,7 +21,7 @@ class TaskQueue(Protocol):
         """Puts the job's task on the queue.
 
         Raises:
-            Refusal: `broker_unavailable`; the task may yet have arrived.
+            TaskNotSentError: the queue can not be reached.
         """
 
     def close(self) -> None:
@@ -42,10 +44,7 @@ class CeleryTaskQueue:
         # AttributeError: kombu 5.7 loses its channel's connection where Redis dies in mid-publish
         # (`_connparams`: 'NoneType' object has no attribute 'client').
         except (OperationalError, RedisError, OSError, AttributeError) as error:
-            raise Refusal(
-                ErrorCode.BROKER_UNAVAILABLE,
-                "The radiograph could not be queued and was not kept; send it again.",
-            ) from error
+            raise TaskNotSentError(type(error).__name__) from error
 
     def close(self) -> None:
         """See `TaskQueue`."""

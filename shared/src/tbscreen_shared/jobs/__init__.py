@@ -16,8 +16,8 @@ from tbscreen_shared.jobs.callbacks import (
     ClaimedAs,
     DueCallback,
 )
+from tbscreen_shared.jobs.creation import CreateOutcome, Creation, Forgoing, IdempotencyKey
 from tbscreen_shared.jobs.dead import DeadJobs, DeadPage, Retry, RetryOutcome
-from tbscreen_shared.jobs.idempotency import UNCONFIRMED_S, Binding, IdempotencyKeys
 from tbscreen_shared.jobs.keys import DONE_CHANNEL_PREFIX, done_channel
 from tbscreen_shared.jobs.retention import RetainedUploads
 from tbscreen_shared.jobs.store import (
@@ -33,12 +33,10 @@ from tbscreen_shared.jobs.store import (
 __all__ = [
     "DONE_CHANNEL_PREFIX",
     "NOBODY",
-    "UNCONFIRMED_S",
     "AuditStream",
     "BatchEntry",
     "BatchRecord",
     "BatchStore",
-    "Binding",
     "CallbackClaim",
     "CallbackOutbox",
     "CallbackOutcome",
@@ -46,10 +44,13 @@ __all__ = [
     "Claim",
     "ClaimOutcome",
     "ClaimedAs",
+    "CreateOutcome",
+    "Creation",
     "DeadJobs",
     "DeadPage",
     "DueCallback",
-    "IdempotencyKeys",
+    "Forgoing",
+    "IdempotencyKey",
     "JobBrief",
     "JobStore",
     "NewBatch",

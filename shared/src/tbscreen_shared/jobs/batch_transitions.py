@@ -11,33 +11,19 @@ CREATE_BATCH: Final = (
     PRELUDE
     + """
 -- ARGV: batch id, entries json, skipped, how many jobs, key id, request id, callback,
+--   Idempotency-Key's digest or '', its fingerprint, its ttl s,
 --   then for each job: id, blob, sha256, format, bytes, the callback's seal
 local id = ARGV[1]
 local batch = BATCH .. id
-if redis.call('EXISTS', batch) == 1 then return 0 end
+local settled = settle(id, ARGV[8], ARGV[9], ARGV[10])
+if settled then return settled end
 redis.call('HSET', batch, 'created_at', now, 'entries', ARGV[2], 'skipped', ARGV[3],
   'unfinished', ARGV[4])
-for at = 8, 8 + 6 * (ARGV[4] - 1), 6 do
+for at = 11, 11 + 6 * (ARGV[4] - 1), 6 do
   create_job(ARGV[at], {ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4],
     ARGV[5], ARGV[6], ARGV[7], id, '', ARGV[at + 5]})
 end
-return 1
-"""
-)
-
-TAKE_BACK_BATCH: Final = (
-    PRELUDE
-    + """
--- ARGV: batch id, then its jobs' ids. What a worker has made of them meanwhile goes as well:
--- nobody was promised it.
-for number = 2, #ARGV do
-  local id = ARGV[number]
-  for _, set in ipairs({QUEUED, STARTED, DEAD, CALLBACKS}) do redis.call('ZREM', set, id) end
-  redis.call('DEL', LEASE .. id)
-  if redis.call('DEL', JOB .. id) == 1 then audit('taken_back', id) end
-end
-redis.call('DEL', BATCH .. ARGV[1])
-return 0
+return {'made', id}
 """
 )
 

@@ -11,6 +11,7 @@ from redis import Redis
 
 from tbscreen_shared.contracts import JobError, JobStatus, ModelRef, Probability, Recorded, Warning
 from tbscreen_shared.jobs import batch_transitions, transitions
+from tbscreen_shared.jobs.creation import Creation, IdempotencyKey, key_arguments
 from tbscreen_shared.jobs.keys import batch_key, job_key
 from tbscreen_shared.jobs.records import to_time
 from tbscreen_shared.jobs.store import NOBODY, CancelOutcome, NewJob, Requester
@@ -93,37 +94,32 @@ class BatchStore:
         self._redis = redis
         self._ttl_s = result_ttl_s
         self._create = redis.register_script(batch_transitions.CREATE_BATCH)
-        self._take_back = redis.register_script(batch_transitions.TAKE_BACK_BATCH)
         self._statuses = redis.register_script(batch_transitions.STATUSES)
         self._cancel = redis.register_script(transitions.CANCEL)
 
-    def create(self, batch: NewBatch) -> None:
-        """Records the batch and all its jobs as queued, at once. Tasks are sent after this.
+    def create(self, batch: NewBatch, key: IdempotencyKey | None = None) -> Creation:
+        """Records the batch and all its jobs as queued, at once, unless its key has made one.
 
-        Raises:
-            ValueError: the id is taken.
+        Tasks are sent after this.
         """
         first = batch.jobs[0]
-        made = self._create(
-            args=[
-                *(batch.id, _dump(batch.entries), batch.skipped, len(batch.jobs)),
-                *(first.requester.key_id, first.requester.request_id, first.callback_url),
-                *(
-                    field
-                    for job in batch.jobs
-                    for field in (
-                        *(job.id, job.blob, job.sha256, job.format, job.size_bytes),
-                        job.callback_seal,
-                    )
-                ),
-            ]
+        return Creation.of(
+            self._create(
+                args=[
+                    *(batch.id, _dump(batch.entries), batch.skipped, len(batch.jobs)),
+                    *(first.requester.key_id, first.requester.request_id, first.callback_url),
+                    *key_arguments(key, ttl_s=self._ttl_s),
+                    *(
+                        field
+                        for job in batch.jobs
+                        for field in (
+                            *(job.id, job.blob, job.sha256, job.format, job.size_bytes),
+                            job.callback_seal,
+                        )
+                    ),
+                ]
+            )
         )
-        if not made:
-            raise ValueError(f"batch {batch.id} exists already")
-
-    def take_back(self, batch_id: str, job_ids: Iterable[str]) -> None:
-        """Removes a batch that nobody was promised, with all its jobs, whatever became of them."""
-        self._take_back(args=[batch_id, *job_ids])
 
     def get(self, batch_id: str) -> BatchRecord | None:
         """Returns the batch, or None for an unknown or expired id."""
@@ -136,10 +132,6 @@ class BatchStore:
         return BatchRecord(
             batch_id, to_time(created_at), _ENTRIES.validate_json(entries), int(skipped or 0)
         )
-
-    def exists(self, batch_id: str) -> bool:
-        """Tells whether the batch is known and has not expired."""
-        return bool(self._redis.exists(batch_key(batch_id)))
 
     def look(
         self, job_ids: Sequence[str], *, in_full: Sequence[str] = ()

@@ -45,6 +45,12 @@ LEASE_PREFIX: Final = "tbscreen:lease:"
 BATCH_PREFIX: Final = "tbscreen:batch:"
 DRAINED_PREFIX: Final = "tbscreen:drained:"
 
+IDEMPOTENCY_PREFIX: Final = "tbscreen:idempotency:"
+"""Before the digest of an Idempotency-Key: which job or batch it has made, and of what."""
+
+FORGONE_PREFIX: Final = "tbscreen:forgone:"
+"""Before the id of a job or batch that must not be made any more."""
+
 DRAIN_BUCKET_S: Final = 10
 DRAIN_WINDOW_S: Final = 60
 
@@ -77,8 +83,3 @@ def resent_key(job_id: str) -> str:
 def done_channel(job_id: str) -> str:
     """Returns the channel on which a job's final state, or a batch's end, is announced, once."""
     return f"{DONE_CHANNEL_PREFIX}{job_id}"
-
-
-def idempotency_key(digest: str) -> str:
-    """Returns the key that remembers which job an Idempotency-Key made."""
-    return f"tbscreen:idempotency:{digest}"

@@ -13,6 +13,7 @@ from redis import Redis
 from tbscreen_shared.contracts import ImageFormat, Job, JobError, JobResult, JobStatus
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.jobs import transitions
+from tbscreen_shared.jobs.creation import Creation, IdempotencyKey, key_arguments
 from tbscreen_shared.jobs.keys import (
     DEAD,
     DRAIN_BUCKET_S,
@@ -137,32 +138,24 @@ class JobStore:
         self._max_attempts = max_attempts
         self._retain_s = retain_uploads_s
         self._create = redis.register_script(transitions.CREATE)
-        self._discard = redis.register_script(transitions.DISCARD)
         self._claim = redis.register_script(transitions.CLAIM)
         self._renew = redis.register_script(transitions.RENEW)
         self._release = redis.register_script(transitions.RELEASE)
         self._finish = redis.register_script(transitions.FINISH)
         self._cancel = redis.register_script(transitions.CANCEL)
 
-    def create(self, job: NewJob) -> None:
-        """Records a job as queued. Its task is enqueued after this, never before.
-
-        Raises:
-            ValueError: the id is taken.
-        """
-        made = self._create(
-            args=[
-                *(job.id, job.blob, job.sha256, job.format, job.size_bytes),
-                *(job.requester.key_id, job.requester.request_id),
-                *(job.callback_url, job.batch_id, job.retry_of, job.callback_seal),
-            ]
+    def create(self, job: NewJob, key: IdempotencyKey | None = None) -> Creation:
+        """Records a job as queued, unless its key has made one. Its task is sent after this."""
+        return Creation.of(
+            self._create(
+                args=[
+                    *(job.id, job.blob, job.sha256, job.format, job.size_bytes),
+                    *(job.requester.key_id, job.requester.request_id),
+                    *(job.callback_url, job.batch_id, job.retry_of, job.callback_seal),
+                    *key_arguments(key, ttl_s=self._ttl_s),
+                ]
+            )
         )
-        if not made:
-            raise ValueError(f"job {job.id} exists already")
-
-    def discard(self, job_id: str) -> None:
-        """Takes back a job whose task could not be enqueued; nobody was promised anything."""
-        self._discard(args=[job_id])
 
     def get(self, job_id: str) -> Job | None:
         """Returns the job, or None for an unknown or expired id."""

@@ -1,9 +1,10 @@
 """The job's state machine, as scripts that Redis runs atomically.
 
 queued → started → succeeded | failed | canceled. A finished job never changes: whichever of a
-redelivered job's runs finishes first stands. A call whose answer was lost is repeated by redis-py;
-its token tells it from a second call. Times are the Redis server's, in milliseconds since
-the epoch, so that hosts with different clocks agree.
+redelivered job's runs finishes first stands. What is recorded is never taken back: whether its
+maker learnt of it or not, another may have been promised it. A call whose answer was lost is
+repeated by redis-py; its token tells it from a second call. Times are the Redis server's, in
+milliseconds since the epoch, so that hosts with different clocks agree.
 
 Whatever ends a job begins with a ZREM: from its first write on Redis lets a script pass
 `maxmemory`, and a Redis that is full must let jobs end. CREATE begins with what takes memory.
@@ -22,6 +23,7 @@ local CALLBACKS, AUDIT = '{keys.CALLBACKS}', '{keys.AUDIT}'
 local AUDIT_SEQUENCE, RETAINED = '{keys.AUDIT_SEQUENCE}', '{keys.RETAINED}'
 local JOB, LEASE, BATCH = '{keys.JOB_PREFIX}', '{keys.LEASE_PREFIX}', '{keys.BATCH_PREFIX}'
 local DONE, DRAINED = '{keys.DONE_CHANNEL_PREFIX}', '{keys.DRAINED_PREFIX}'
+local IDEMPOTENCY, FORGONE = '{keys.IDEMPOTENCY_PREFIX}', '{keys.FORGONE_PREFIX}'
 local DRAIN_BUCKET_S, DRAIN_WINDOW_S = {keys.DRAIN_BUCKET_S}, {keys.DRAIN_WINDOW_S}
 """
     + """
@@ -36,6 +38,27 @@ end
 
 local function is_final(status)
   return status ~= 'queued' and status ~= 'started'
+end
+
+local function exists(id)
+  return redis.call('EXISTS', JOB .. id, BATCH .. id) > 0
+end
+
+-- Returns what there is to say of an id that is not to be made, and nil where it is: its
+-- Idempotency-Key is bound to it then.
+local function settle(id, digest, fingerprint, ttl_s)
+  if exists(id) then return {'made', id} end
+  if redis.call('EXISTS', FORGONE .. id) == 1 then return {'forgone', id} end
+  if digest == '' then return nil end
+  local binding = redis.call('GET', IDEMPOTENCY .. digest)
+  if binding then
+    local bound, of = string.match(binding, '^(%S+) (%S+)')
+    if of ~= fingerprint then return {'conflict', bound} end
+    -- One that was erased since leaves its key to another.
+    if exists(bound) then return {'replayed', bound} end
+  end
+  redis.call('SET', IDEMPOTENCY .. digest, id .. ' ' .. fingerprint, 'EX', ttl_s)
+  return nil
 end
 
 -- fields: blob, sha256, format, bytes, key id, request id, callback, batch, retry of, the
@@ -83,22 +106,22 @@ CREATE: Final = (
     PRELUDE
     + """
 -- ARGV: id, blob, sha256, format, bytes, key id, request id, callback, batch, retry of,
---   the callback's seal
-if redis.call('EXISTS', JOB .. ARGV[1]) == 1 then return 0 end
+--   the callback's seal, Idempotency-Key's digest or '', its fingerprint, its ttl s
+local settled = settle(ARGV[1], ARGV[12], ARGV[13], ARGV[14])
+if settled then return settled end
 create_job(ARGV[1], {unpack(ARGV, 2)})
-return 1
+return {'made', ARGV[1]}
 """
 )
 
-DISCARD: Final = (
+FORGO: Final = (
     PRELUDE
     + """
--- ARGV: id. Takes back a job whose task never reached the queue.
+-- ARGV: id of a job or batch, for how many s it can not be made. DEL lets a full Redis take SET.
 local id = ARGV[1]
-if redis.call('HGET', JOB .. id, 'status') ~= 'queued' then return 0 end
-redis.call('ZREM', QUEUED, id)
-redis.call('DEL', JOB .. id)
-audit('taken_back', id)
+if exists(id) then return 0 end
+redis.call('DEL', FORGONE .. id)
+redis.call('SET', FORGONE .. id, '', 'EX', ARGV[2])
 return 1
 """
 )
@@ -264,12 +287,3 @@ end
 return outcome
 """
 )
-
-FORGET: Final = """
--- KEYS: idempotency binding. ARGV: id of the job it must name
-local binding = redis.call('GET', KEYS[1])
-if binding and string.sub(binding, 1, #ARGV[1] + 1) == ARGV[1] .. ' ' then
-  redis.call('DEL', KEYS[1])
-end
-return 0
-"""

@@ -1,8 +1,6 @@
 """Makes a draft a batch: all its files become jobs at once, or nothing is left of it."""
 
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
 
 import uuid6
 
@@ -14,15 +12,13 @@ from tbscreen_gateway.task_queue import TaskQueue
 from tbscreen_gateway.webhooks.seals import CallbackSeals
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.jobs import (
-    UNCONFIRMED_S,
     BatchEntry,
     BatchStore,
-    IdempotencyKeys,
+    Creation,
+    Forgoing,
+    IdempotencyKey,
     NewBatch,
 )
-
-_TASKS_PER_S: Final = 100
-"""How many tasks are sent within a second at the very least; 300 to 700 were measured."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class BatchIntake:
     def __init__(
         self,
         batches: BatchStore,
-        keys: IdempotencyKeys,
+        forgoing: Forgoing,
         blobs: BlobStore,
         tasks: TaskQueue,
         metrics: Metrics,
@@ -56,7 +52,7 @@ class BatchIntake:
         self._tasks = tasks
         self._metrics = metrics
         self._seals = seals
-        self._promises = Promises(keys, batches.exists)
+        self._promises = Promises(forgoing)
 
     async def accept(self, draft: BatchDraft, origin: Origin) -> AcceptedBatch:
         """Records and enqueues the files, or finds the batch that the key has made already.
@@ -66,18 +62,19 @@ class BatchIntake:
             origin: whose it is.
 
         Raises:
-            Refusal: `broker_unavailable` or `idempotency_conflict`; the files are erased.
-            RedisError: likewise.
+            Refusal: `idempotency_conflict`; the files are erased.
+            RedisError: see `Promises.make`.
         """
         batch = _new_batch(draft, origin, self._seals)
-        offer = _BatchOffer(batch, draft.fingerprint, self._batches, self._blobs, self._tasks)
-        promise = await self._promises.make(offer, origin.digest)
+        key = origin.key_for(draft.fingerprint)
+        offer = _BatchOffer(batch, key, self._batches, self._blobs, self._tasks)
+        promise = await self._promises.make(offer)
         count = len(batch.jobs)
         (self._metrics.replayed if promise.replayed else self._metrics.accepted).inc(count)
         return AcceptedBatch(promise.id, None if promise.replayed else batch)
 
     async def close(self) -> None:
-        """Gives up on what could not be undone."""
+        """Leaves to the sweeper what is not settled."""
         await self._promises.close()
 
 
@@ -99,7 +96,7 @@ class _BatchOffer:
     """See `Offer`."""
 
     batch: NewBatch
-    fingerprint: str
+    key: IdempotencyKey | None
     batches: BatchStore
     blobs: BlobStore
     tasks: TaskQueue
@@ -108,20 +105,12 @@ class _BatchOffer:
     def id(self) -> str:
         return self.batch.id
 
-    @property
-    def pending_s(self) -> int:
-        return UNCONFIRMED_S + len(self.batch.jobs) // _TASKS_PER_S
+    def record(self) -> Creation:
+        return self.batches.create(self.batch, self.key)
 
-    def make(self) -> None:
-        # The id is new, so a record of that id is this one's: Redis ran the call, lost the answer,
-        # and the client repeated it.
-        with suppress(ValueError):
-            self.batches.create(self.batch)
+    def send(self) -> None:
         for job in self.batch.jobs:
             self.tasks.send(job.id)
-
-    def unmake(self) -> None:
-        self.batches.take_back(self.id, [job.id for job in self.batch.jobs])
 
     def erase_uploads(self) -> None:
         for job in self.batch.jobs:

@@ -16,7 +16,7 @@ export const PROBLEMS = {
   cross_site_request: ["The server does not know its own page", "Tell whoever runs the server: its proxy has to pass on the Host header as the browser sent it."],
   rate_limited: ["Too many requests", "Wait a little and send it again."],
   storage_full: ["The server has no space left", "Tell whoever runs the server; the radiograph was not kept."],
-  broker_unavailable: ["The server can not take radiographs now", "Send it again in a while; it was not kept."],
+  broker_unavailable: ["The server can not take radiographs now", "Send it again in a while."],
   worker_lost: ["Reading failed repeatedly", "The reading process stopped each time it tried this file. Tell whoever runs the server."],
   canceled: ["Canceled", "The radiograph was withdrawn before it was read."],
   unreachable: ["The server can not be reached", "Check the network, or whether the server is running."],

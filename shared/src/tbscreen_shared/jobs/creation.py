@@ -1,0 +1,80 @@
+"""What becomes of the wish to make a job or a batch, and which one an Idempotency-Key has made.
+
+The key is bound in the script that records what it makes: neither is ever there without the other,
+whatever dies in between.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from redis import Redis
+
+from tbscreen_shared.jobs import transitions
+
+_FORGONE_S: Final = 3600
+"""For how long an id that was given up can not be made: longer than a network delays a packet."""
+
+
+@dataclass(frozen=True)
+class IdempotencyKey:
+    """One caller's key, and for what.
+
+    Attributes:
+        digest: stands for caller and key.
+        fingerprint: tells what was sent with it from anything else; without blanks.
+    """
+
+    digest: str
+    fingerprint: str
+
+
+class CreateOutcome(StrEnum):
+    """What became of the wish."""
+
+    MADE = "made"
+    """Also where this very call made it before, and redis-py repeated it for its lost answer."""
+
+    REPLAYED = "replayed"
+    """Its key had made another, which still is."""
+
+    CONFLICT = "conflict"
+    """Its key came with something else before."""
+
+    FORGONE = "forgone"
+    """It was given up before this call arrived."""
+
+
+@dataclass(frozen=True)
+class Creation:
+    """What became of the wish. `id` is what there is now: the wished one, or that of the key."""
+
+    outcome: CreateOutcome
+    id: str
+
+    @classmethod
+    def of(cls, answer: Sequence[str]) -> "Creation":
+        """Reads what a script answers."""
+        outcome, made = answer
+        return cls(CreateOutcome(outcome), made)
+
+
+def key_arguments(key: IdempotencyKey | None, *, ttl_s: int) -> tuple[str, str, int]:
+    """Returns what the scripts take of a key: nothing of it is kept for longer than `ttl_s`."""
+    return (key.digest, key.fingerprint, ttl_s) if key else ("", "", ttl_s)
+
+
+class Forgoing:
+    """Gives up what may not have been made. Every method may raise `RedisError`."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._forgo = redis.register_script(transitions.FORGO)
+
+    def forgo(self, wished_id: str) -> bool:
+        """Sees to it that a job or batch is not made any more, where it has not been.
+
+        Returns:
+            True when it is not there and never will be; False when it had been made, and stays.
+        """
+        return bool(self._forgo(args=[wished_id, _FORGONE_S]))
