@@ -303,6 +303,10 @@ def test_a_redis_without_memory_takes_no_job_and_lets_the_taken_end(
         with pytest.raises(ResponseError, match="OOM"):
             store.create(new_job("4"))
         assert store.get("4") is None
+        redis.delete("tbscreen:lease:1")
+        assert store.renew("1", worker="w")
+        assert redis.get("tbscreen:lease:1") == "w"
+        assert store.needed_blobs() == {"b" * 32}
         assert store.succeed("1", result())
         assert store.claim("2", worker="w").outcome is ClaimOutcome.CLAIMED
         assert store.fail("2", JobError(code=ErrorCode.UNREADABLE_IMAGE, message="m"))

@@ -22,7 +22,6 @@ FORBIDDEN = [
     "DEBUG SLEEP 0",
     "FLUSHALL",
     "FLUSHDB",
-    "INFO",
     "KEYS *",
     "MIGRATE host 1 tbscreen:job:1 0 1",
     "MODULE LIST",
@@ -148,6 +147,16 @@ def test_only_the_gateway_listens(server_url: str) -> None:
         pytest.raises(NoPermissionError),
     ):
         client.execute_command("PSUBSCRIBE", "tbscreen:done:*")
+
+
+def test_only_the_gateway_may_ask_how_full_redis_is(server_url: str) -> None:
+    with connected(as_user(server_url, RedisUser.GATEWAY)) as client:
+        assert client.info("memory")["maxmemory"] == 0
+    with (
+        connected(as_user(server_url, RedisUser.WORKER)) as client,
+        pytest.raises(NoPermissionError),
+    ):
+        client.info("memory")
 
 
 def test_the_probe_may_ask_for_life_alone(server_url: str) -> None:

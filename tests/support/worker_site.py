@@ -114,6 +114,7 @@ class HeldJob:
 class WorkerSite:
     def __init__(self, directory: Path, redis_url: str, **settings: Any) -> None:
         self.directory = directory
+        self.redis_url = redis_url
         self.environment = {
             "PATH": os.environ["PATH"],
             "REDIS_URL": as_user(redis_url, RedisUser.WORKER),

@@ -60,6 +60,9 @@ def make_celery_app(settings: SharedSettings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # Redis answers with an error what it can not do now, such as to write while it is full. A
+        # worker connects again then; else its main process would end at the first one.
+        broker_channel_error_retry=True,
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout_s,
             # A worker killed while it looks must not keep the others from looking for 300 s.

@@ -71,7 +71,7 @@ every transaction and script's effects in it that it may not do: all jobs, at th
 """
 
 _RULES: Final[Mapping[RedisUser, tuple[str, ...]]] = {
-    RedisUser.GATEWAY: (*_GATEWAY_KEYS, *_CHANNELS, *_COMMANDS, *_LISTENING),
+    RedisUser.GATEWAY: (*_GATEWAY_KEYS, *_CHANNELS, *_COMMANDS, *_LISTENING, "+info"),
     RedisUser.WORKER: (*_WORKER_KEYS, *_CHANNELS, *_COMMANDS, *_ONLY_ADDING_TO_STREAMS),
     RedisUser.PROBE: ("resetchannels", "-@all", "+ping"),
     RedisUser.ADMIN: ("~*", "&*", "+@all"),

@@ -53,7 +53,8 @@ class WorkerRegistry:
 
     def leave(self, name: str) -> None:
         """Says that a worker process ends."""
-        with self._redis.pipeline() as pipe:
+        # Not in MULTI, which a full Redis refuses.
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.delete(_key(name))
             pipe.srem(_INDEX, name)
             pipe.execute()

@@ -22,6 +22,13 @@ _STANDSTILL_S: Final = 30
 _SENDERS_SHARE: Final = 0.75
 """Of the places for uploads: one API key leaves the rest to others, however many it opens."""
 
+_MEMORY_SHARE: Final = 0.9
+"""Of what Redis may hold. What a full Redis still does is enough for jobs to end, but kombu, whose
+transactions it refuses, can not send or restore a task."""
+
+_BYTES_PER_JOB: Final = 4096
+"""What a waiting job may yet grow by, with its entries of the audit log; 3 kB were measured."""
+
 _MEASURE_EVERY_S: Final = 1.0
 """Uploads are counted afresh at most so often: a full volume holds thousands."""
 
@@ -121,6 +128,11 @@ class Admission:
                 ErrorCode.QUEUE_FULL,
                 f"{length} radiographs are waiting already; try again later.",
                 excess=length + jobs - self._max_queue_length,
+            )
+        used, may_use = self._jobs.memory_bytes()
+        if may_use and used + (length + jobs) * _BYTES_PER_JOB > _MEMORY_SHARE * may_use:
+            raise Refusal(
+                ErrorCode.STORAGE_FULL, "The job store is full until earlier results expire."
             )
         if time.monotonic() - self._measured_at > _MEASURE_EVERY_S:
             self._stored = self._blobs.usage()

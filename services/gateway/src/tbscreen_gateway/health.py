@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from importlib.metadata import version
-from typing import Final
+from typing import Final, cast
 
 from pydantic import BaseModel, Field
 from redis import Redis
@@ -117,6 +117,7 @@ class _Redis:
     queue_length: int | None
     dead_jobs: int | None
     audit: AuditHealth
+    is_full: bool = False
 
 
 class HealthProbe:
@@ -148,6 +149,8 @@ class HealthProbe:
         problems = [part.detail for part in parts if part.detail]
         if not redis.health.ok:
             problems.insert(0, "The job store (Redis) can not be reached.")
+        elif redis.is_full:
+            problems.insert(0, "The job store (Redis) has no memory left: uploads are refused.")
         elif not workers:
             problems.append("No worker is running: radiographs are accepted but not read.")
         problems += _model_problems(workers, bundle)
@@ -202,12 +205,14 @@ class HealthProbe:
         try:
             self._redis.ping()
             latency_ms = round((time.perf_counter() - started) * 1000, 2)
+            memory = cast("dict[str, int]", self._redis.info("memory"))
             return _Redis(
                 health=RedisHealth(ok=True, latency_ms=latency_ms),
                 workers=self._workers.alive(),
                 queue_length=int(self._redis.zcard(QUEUED)),
                 dead_jobs=int(self._redis.zcard(DEAD)),
                 audit=self._audit.check(),
+                is_full=0 < memory["maxmemory"] <= memory["used_memory"],
             )
         except RedisError:
             return _Redis(RedisHealth(ok=False), [], None, None, self._audit.without_redis())

@@ -112,8 +112,8 @@ class Reconciler:
         return [job_id for job_id in unclaimed if tasks[job_id] < 2]
 
     def _jobs_with_tasks(self) -> Counter[str | None]:
-        # In one transaction: a task that moves from one to the other is seen in one of them.
-        with self._redis.pipeline(transaction=True) as both:
+        # Not in MULTI, which a full Redis refuses: in the order that tasks go through them instead.
+        with self._redis.pipeline(transaction=False) as both:
             # kombu pushes on the left: the oldest are at the right end.
             both.lrange(QUEUE_NAME, -_TASKS_LOOKED_AT, -1)
             both.hvals(_UNACKED)

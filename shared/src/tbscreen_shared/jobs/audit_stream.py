@@ -219,7 +219,8 @@ class AuditStream:
 
     def state(self) -> StreamState:
         """Looks at what waits."""
-        with self._redis.pipeline() as pipe:
+        # Not in MULTI, which a full Redis refuses.
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.xlen(keys.AUDIT)
             pipe.hmget(keys.AUDIT_HEAD, ["seq", "sha256"])
             pipe.xrange(keys.AUDIT, count=1)

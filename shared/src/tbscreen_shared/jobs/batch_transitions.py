@@ -27,14 +27,21 @@ return {'made', id}
 """
 )
 
-STATUSES: Final = (
+LOOK: Final = (
     PRELUDE
     + """
--- ARGV: jobs' ids. One string: redis-py takes replies apart one by one, in Python.
-local statuses = {}
-for number, id in ipairs(ARGV) do
-  statuses[number] = redis.call('HGET', JOB .. id, 'status') or ''
+-- ARGV: how many jobs' statuses are wanted, their ids, the ids of those whose outcome is.
+-- The statuses in one string: redis-py takes replies apart one by one, in Python.
+local statuses, answer = {}, {''}
+for number = 2, #ARGV do
+  local job = JOB .. ARGV[number]
+  if number <= ARGV[1] + 1 then
+    statuses[number - 1] = redis.call('HGET', job, 'status') or ''
+  else
+    answer[#answer + 1] = redis.call('HMGET', job, 'status', 'result', 'error')
+  end
 end
-return table.concat(statuses, ' ')
+answer[1] = table.concat(statuses, ' ')
+return answer
 """
 )

@@ -94,7 +94,7 @@ class BatchStore:
         self._redis = redis
         self._ttl_s = result_ttl_s
         self._create = redis.register_script(batch_transitions.CREATE_BATCH)
-        self._statuses = redis.register_script(batch_transitions.STATUSES)
+        self._look = redis.register_script(batch_transitions.LOOK)
         self._cancel = redis.register_script(transitions.CANCEL)
 
     def create(self, batch: NewBatch, key: IdempotencyKey | None = None) -> Creation:
@@ -146,11 +146,7 @@ class BatchStore:
             For each of `job_ids` its status, and for each of `in_full` what became of it; None for
             one that is no more.
         """
-        with self._redis.pipeline(transaction=True) as pipe:
-            self._statuses(args=job_ids, client=pipe)
-            for job_id in in_full:
-                pipe.hmget(job_key(job_id), ["status", "result", "error"])
-            statuses, *outcomes = pipe.execute()
+        statuses, *outcomes = self._look(args=[len(job_ids), *job_ids, *in_full])
         return (
             [JobStatus(status) if status else None for status in statuses.split(" ") if job_ids],
             [_to_brief(*fields) for fields in outcomes],

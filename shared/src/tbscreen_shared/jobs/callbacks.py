@@ -143,7 +143,8 @@ class CallbackOutbox:
 
     def get(self, job_id: str) -> Callback | None:
         """Returns how the job's callback goes; None where none was asked for, or no such job is."""
-        with self._redis.pipeline() as pipe:
+        # Never MULTI for reading: a full Redis refuses even that.
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.hmget(job_key(job_id), _FIELDS)
             pipe.zscore(CALLBACKS, job_id)
             values, next_ms = cast("tuple[list[str | None], float | None]", pipe.execute())

@@ -173,10 +173,11 @@ class JobStore:
 
     def needed_blobs(self) -> set[str]:
         """Returns the keys of the uploads of jobs unfinished or given up, and of retained ones."""
-        with self._redis.pipeline() as pipe:
-            for members in (RETAINED, QUEUED, STARTED, DEAD):
+        # Not in MULTI, which a full Redis refuses: in the order that jobs go through them instead.
+        with self._redis.pipeline(transaction=False) as pipe:
+            for members in (QUEUED, STARTED, DEAD, RETAINED):
                 pipe.zrange(members, 0, -1)
-            retained, *listed = cast("list[list[str]]", pipe.execute())
+            *listed, retained = cast("list[list[str]]", pipe.execute())
         with self._redis.pipeline(transaction=False) as pipe:
             for job_id in itertools.chain.from_iterable(listed):
                 pipe.hget(job_key(job_id), "blob")
@@ -186,6 +187,11 @@ class JobStore:
     def queue_length(self) -> int:
         """Returns how many jobs wait for a worker."""
         return int(self._redis.zcard(QUEUED))
+
+    def memory_bytes(self) -> tuple[int, int]:
+        """Returns what Redis holds, and how much it may; 0 for any amount."""
+        memory = cast("dict[str, int]", self._redis.info("memory"))
+        return memory["used_memory"], memory["maxmemory"]
 
     def drain_rate(self) -> float:
         """Returns how many jobs ended per second within the last minute, by Redis' own clock."""

@@ -165,10 +165,12 @@ RENEW: Final = (
     PRELUDE
     + """
 -- ARGV: id, worker, lease s. A lease that lapsed meanwhile is taken up again unless another's.
+-- DEL lets a full Redis take SET.
 local lease = LEASE .. ARGV[1]
 local holder = redis.call('GET', lease)
 if holder and holder ~= ARGV[2] then return 0 end
 if redis.call('HGET', JOB .. ARGV[1], 'status') ~= 'started' then return 0 end
+redis.call('DEL', lease)
 redis.call('SET', lease, ARGV[2], 'EX', ARGV[3])
 return 1
 """
