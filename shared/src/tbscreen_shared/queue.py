@@ -3,11 +3,13 @@
 from typing import Final
 
 from celery import Celery
+from kombu.transport.redis import Channel
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 from redis.retry import Retry
 
+from tbscreen_shared.redis_connections import MasterConnection, MasterSSLConnection
 from tbscreen_shared.settings import SharedSettings
 
 SCREEN_TASK: Final = "tbscreen.screen"
@@ -25,6 +27,7 @@ def connect_redis(url: str, *, timeout_s: float = 5.0) -> "Redis":
     """
     return Redis.from_url(
         url,
+        connection_class=MasterSSLConnection if url.startswith("rediss") else MasterConnection,
         decode_responses=True,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
@@ -41,6 +44,9 @@ def make_celery_app(settings: SharedSettings) -> Celery:
     The result backend is off: it answers PENDING for an id it never saw, and the job record is the
     only truth about a job.
     """
+    # Of every channel from now on: kombu has no setting for it.
+    Channel.connection_class = MasterConnection
+    Channel.connection_class_ssl = MasterSSLConnection
     app = Celery("tbscreen", broker=settings.redis_url.get_secret_value())
     app.conf.update(
         task_default_queue=QUEUE_NAME,
