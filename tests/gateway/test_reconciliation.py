@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
+from support.fake_tasks import FakeTaskQueue
 from support.fake_worker import FakeWorker
 from support.gateway_app import running_gateway
 from tbscreen_gateway.reconciliation import Reconciler
 from tbscreen_gateway.settings import GatewaySettings
-from tbscreen_gateway.task_queue import CeleryTaskQueue
+from tbscreen_gateway.task_queue import CeleryTaskQueue, TaskNotSentError
 from tbscreen_shared.contracts import ImageFormat
 from tbscreen_shared.jobs import JobStore, NewJob
 from tbscreen_shared.queue import QUEUE_NAME, make_celery_app
@@ -53,6 +54,46 @@ def test_of_two_gateways_one_sends_the_task(
     assert reconciler.resend_lost() == 1
     redis.delete(QUEUE_NAME)
     assert Reconciler(redis, jobs, tasks, visibility_timeout_s=1).resend_lost() == 0
+
+
+def test_a_lost_task_goes_before_all_that_wait(
+    reconciler: Reconciler, jobs: JobStore, tasks: CeleryTaskQueue, worker: FakeWorker
+) -> None:
+    record(jobs, "lost")
+    time.sleep(1.1)
+    for number in range(5):
+        tasks.send(f"young-{number}")
+    assert reconciler.resend_lost() == 1
+    assert [worker.take() for _ in range(3)] == ["lost", "young-0", "young-1"]
+
+
+def test_a_second_loss_does_not_wait_for_the_visibility_timeout(
+    redis: Redis, jobs: JobStore, tasks: CeleryTaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tbscreen_gateway.reconciliation._GRACE_S", 0)
+    reconciler = Reconciler(redis, jobs, tasks, visibility_timeout_s=30)
+    record(jobs, "1")
+    for _ in range(2):
+        jobs.claim("1", worker="dead")
+        redis.delete("tbscreen:lease:1")
+        assert reconciler.resend_lost() == 1
+        assert reconciler.resend_lost() == 0
+
+
+def test_what_could_not_be_sent_again_is_tried_at_the_next_look(
+    redis: Redis, jobs: JobStore
+) -> None:
+    tasks = FakeTaskQueue()
+    reconciler = Reconciler(redis, jobs, tasks, visibility_timeout_s=1)
+    for job_id in ("1", "2", "3"):
+        record(jobs, job_id)
+    time.sleep(1.1)
+    tasks.takes = 1
+    with pytest.raises(TaskNotSentError):
+        reconciler.resend_lost()
+    tasks.takes = None
+    assert reconciler.resend_lost() == 2
+    assert sorted(tasks.sent) == ["1", "2", "3"]
 
 
 def test_a_job_whose_task_waits_is_left_alone(

@@ -17,9 +17,8 @@ from tbscreen_gateway.access.wrong_keys import WrongKeys
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_shared.access import ApiKey
 from tbscreen_shared.audit import AuditLine
-from tbscreen_shared.jobs import AuditStream
+from tbscreen_shared.jobs import NOBODY, AuditStream
 from tbscreen_shared.jobs.keys import AUDIT
-from tbscreen_shared.jobs.store import NOBODY
 from tbscreen_shared.queue import connect_redis
 
 

@@ -38,6 +38,14 @@ _JOBS_LOOKED_AT: Final = 100
 _TASKS_LOOKED_AT: Final = 1000
 """More than the jobs: a task sent again stands behind younger ones, a duplicate beside its twin."""
 
+_NEWEST_LOOKED_AT: Final = 100
+"""Among so many a task is found that was sent just now, other gateways' uploads notwithstanding."""
+
+_TO_FRONT: Final = """
+-- KEYS: queue. ARGV: task. kombu takes from the right end.
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 1 then redis.call('RPUSH', KEYS[1], ARGV[1]) end
+"""
+
 _UNACKED: Final = "unacked"
 """The hash in which kombu keeps what workers have in hand (`Channel.unacked_key`)."""
 
@@ -54,22 +62,23 @@ class Reconciler:
         self._patience_s = visibility_timeout_s
         self._missed_since: dict[str, float] = {}
         self._unclaimed_since: dict[str, float] = {}
+        self._to_front = redis.register_script(_TO_FRONT)
 
     def resend_lost(self) -> int:
-        """Sends lost tasks again, each at most once in a visibility timeout; returns how many.
+        """Sends lost tasks again, each once for each loss; returns how many.
+
+        One that is lost again before a worker has claimed it waits for a visibility timeout.
 
         Raises:
             RedisError: Redis can not be reached.
-            TaskNotSentError: a task could not be sent; again after a visibility timeout.
+            TaskNotSentError: a task could not be sent; it is tried again at the next look.
         """
-        lost = [
-            job_id
-            for job_id in (*self._without_task(), *self._unclaimed(), *self._abandoned())
-            if self._jobs.may_resend(job_id, every_s=self._patience_s)
-        ]
-        for job_id in lost:
-            self._tasks.send(job_id)
-        return len(lost)
+        count = 0
+        for job_id in (*self._without_task(), *self._unclaimed(), *self._abandoned()):
+            if self._jobs.may_resend(job_id, every_s=self._patience_s):
+                self._resend(job_id)
+                count += 1
+        return count
 
     async def run(self) -> None:
         """Looks every few seconds, for ever."""
@@ -84,6 +93,19 @@ class Reconciler:
                 if count:
                     logger.warning("sent lost tasks again", extra={"count": count})
             await asyncio.sleep(_INTERVAL_S)
+
+    def _resend(self, job_id: str) -> None:
+        try:
+            self._tasks.send(job_id)
+        except TaskNotSentError:
+            self._jobs.not_resent(job_id)
+            raise
+        # It has waited its turn already, and was sent behind all that came since.
+        newest = cast("list[str]", self._redis.lrange(QUEUE_NAME, 0, _NEWEST_LOOKED_AT - 1))
+        for task in newest:
+            if _job_id_of(task) == job_id:
+                self._to_front(keys=[QUEUE_NAME], args=[task])
+                return
 
     def _without_task(self) -> list[str]:
         overdue = self._jobs.overdue(older_than_s=self._patience_s, limit=_JOBS_LOOKED_AT)

@@ -16,18 +16,23 @@ from tbscreen_shared.jobs.callbacks import (
     ClaimedAs,
     DueCallback,
 )
-from tbscreen_shared.jobs.creation import CreateOutcome, Creation, Forgoing, IdempotencyKey
+from tbscreen_shared.jobs.creation import (
+    NOBODY,
+    CreateOutcome,
+    Creation,
+    Forgoing,
+    IdempotencyKey,
+    NewJob,
+    Requester,
+)
 from tbscreen_shared.jobs.dead import DeadJobs, DeadPage, Retry, RetryOutcome
 from tbscreen_shared.jobs.keys import DONE_CHANNEL_PREFIX, done_channel
 from tbscreen_shared.jobs.retention import RetainedUploads
 from tbscreen_shared.jobs.store import (
-    NOBODY,
     CancelOutcome,
     Claim,
     ClaimOutcome,
     JobStore,
-    NewJob,
-    Requester,
 )
 
 __all__ = [

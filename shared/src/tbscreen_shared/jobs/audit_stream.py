@@ -14,8 +14,8 @@ from redis import Redis
 from tbscreen_shared.access import ApiKey
 from tbscreen_shared.audit import MAX_VALUE_CHARACTERS, AuditEntry, Head
 from tbscreen_shared.jobs import keys
+from tbscreen_shared.jobs.creation import NOBODY, Requester
 from tbscreen_shared.jobs.records import to_time
-from tbscreen_shared.jobs.store import NOBODY, Requester
 from tbscreen_shared.jobs.transitions import PRELUDE
 
 _RECORD: Final = (

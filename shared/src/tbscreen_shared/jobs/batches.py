@@ -11,10 +11,17 @@ from redis import Redis
 
 from tbscreen_shared.contracts import JobError, JobStatus, ModelRef, Probability, Recorded, Warning
 from tbscreen_shared.jobs import batch_transitions, transitions
-from tbscreen_shared.jobs.creation import Creation, IdempotencyKey, key_arguments
+from tbscreen_shared.jobs.creation import (
+    NOBODY,
+    Creation,
+    IdempotencyKey,
+    NewJob,
+    Requester,
+    key_arguments,
+)
 from tbscreen_shared.jobs.keys import batch_key, job_key
 from tbscreen_shared.jobs.records import to_time
-from tbscreen_shared.jobs.store import NOBODY, CancelOutcome, NewJob, Requester
+from tbscreen_shared.jobs.store import CancelOutcome
 
 
 class BatchEntry(Recorded):

@@ -1,4 +1,4 @@
-"""What becomes of the wish to make a job or a batch, and which one an Idempotency-Key has made.
+"""The wish to make a job or a batch, what becomes of it, and what an Idempotency-Key has made.
 
 The key is bound in the script that records what it makes: neither is ever there without the other,
 whatever dies in between.
@@ -11,10 +11,56 @@ from typing import Final
 
 from redis import Redis
 
+from tbscreen_shared.contracts import ImageFormat
 from tbscreen_shared.jobs import transitions
 
 _FORGONE_S: Final = 3600
 """For how long an id that was given up can not be made: longer than a network delays a packet."""
+
+
+@dataclass(frozen=True)
+class Requester:
+    """Who asks for a change, for the audit log.
+
+    Attributes:
+        key_id: id of the API key; empty where none is needed.
+        request_id: of the HTTP request.
+    """
+
+    key_id: str = ""
+    request_id: str = ""
+
+
+NOBODY: Final = Requester()
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """An accepted upload, about to become a job.
+
+    Attributes:
+        id: UUIDv7.
+        blob: key of the upload in the blob store.
+        sha256: of the upload's bytes, hexadecimal.
+        format: by content.
+        size_bytes: of the upload.
+        requester: who sent it.
+        callback_url: where the job is sent when it has ended; empty for nowhere.
+        callback_seal: shows a gateway that a gateway has accepted the URL for this job.
+        batch_id: the batch it belongs to; empty for none.
+        retry_of: id of the dead job whose upload this one reads again; empty for none.
+    """
+
+    id: str
+    blob: str
+    sha256: str
+    format: ImageFormat
+    size_bytes: int = 0
+    requester: Requester = NOBODY
+    callback_url: str = ""
+    callback_seal: str = ""
+    batch_id: str = ""
+    retry_of: str = ""
 
 
 @dataclass(frozen=True)

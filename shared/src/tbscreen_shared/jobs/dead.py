@@ -7,9 +7,9 @@ from typing import Final, cast
 from redis import Redis
 
 from tbscreen_shared.contracts import Job
+from tbscreen_shared.jobs.creation import NOBODY, Requester
 from tbscreen_shared.jobs.keys import DEAD, job_key
 from tbscreen_shared.jobs.records import to_job
-from tbscreen_shared.jobs.store import NOBODY, Requester
 from tbscreen_shared.jobs.transitions import PRELUDE
 
 _RETRY: Final = (

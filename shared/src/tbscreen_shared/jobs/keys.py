@@ -75,9 +75,9 @@ def drained_key(bucket: int) -> str:
     return f"{DRAINED_PREFIX}{bucket}"
 
 
-def resent_key(job_id: str) -> str:
-    """Returns the key that says a job's lost task was sent again lately."""
-    return f"tbscreen:resent:{job_id}"
+def resent_key(job_id: str, attempts: int) -> str:
+    """Returns the key that says a job's task, lost after `attempts`, was sent again lately."""
+    return f"tbscreen:resent:{job_id}:{attempts}"
 
 
 def done_channel(job_id: str) -> str:

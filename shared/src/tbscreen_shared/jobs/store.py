@@ -10,10 +10,17 @@ from typing import Final, cast
 
 from redis import Redis
 
-from tbscreen_shared.contracts import ImageFormat, Job, JobError, JobResult, JobStatus
+from tbscreen_shared.contracts import Job, JobError, JobResult, JobStatus
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.jobs import transitions
-from tbscreen_shared.jobs.creation import Creation, IdempotencyKey, key_arguments
+from tbscreen_shared.jobs.creation import (
+    NOBODY,
+    Creation,
+    IdempotencyKey,
+    NewJob,
+    Requester,
+    key_arguments,
+)
 from tbscreen_shared.jobs.keys import (
     DEAD,
     DRAIN_BUCKET_S,
@@ -39,51 +46,6 @@ _WORKER_LOST: Final = JobError(
     code=ErrorCode.WORKER_LOST,
     message="the workers that took this job were lost each time; it was given up",
 )
-
-
-@dataclass(frozen=True)
-class Requester:
-    """Who asks for a change, for the audit log.
-
-    Attributes:
-        key_id: id of the API key; empty where none is needed.
-        request_id: of the HTTP request.
-    """
-
-    key_id: str = ""
-    request_id: str = ""
-
-
-NOBODY: Final = Requester()
-
-
-@dataclass(frozen=True)
-class NewJob:
-    """An accepted upload, about to become a job.
-
-    Attributes:
-        id: UUIDv7.
-        blob: key of the upload in the blob store.
-        sha256: of the upload's bytes, hexadecimal.
-        format: by content.
-        size_bytes: of the upload.
-        requester: who sent it.
-        callback_url: where the job is sent when it has ended; empty for nowhere.
-        callback_seal: shows a gateway that a gateway has accepted the URL for this job.
-        batch_id: the batch it belongs to; empty for none.
-        retry_of: id of the dead job whose upload this one reads again; empty for none.
-    """
-
-    id: str
-    blob: str
-    sha256: str
-    format: ImageFormat
-    size_bytes: int = 0
-    requester: Requester = NOBODY
-    callback_url: str = ""
-    callback_seal: str = ""
-    batch_id: str = ""
-    retry_of: str = ""
 
 
 class ClaimOutcome(StrEnum):
@@ -229,8 +191,12 @@ class JobStore:
         return [job_id for job_id, lease in zip(started, leases, strict=True) if lease is None]
 
     def may_resend(self, job_id: str, *, every_s: int) -> bool:
-        """Tells one caller in each `every_s` seconds, of all gateways, to send a job's task."""
-        return bool(self._redis.set(resent_key(job_id), "", nx=True, ex=every_s))
+        """Tells one caller in each `every_s` s, of all gateways, to send a task after each loss."""
+        return bool(self._redis.set(self._resent_key(job_id), "", nx=True, ex=every_s))
+
+    def not_resent(self, job_id: str) -> None:
+        """Takes back what `may_resend` noted: the task could not be sent."""
+        self._redis.delete(self._resent_key(job_id))
 
     def claim(self, job_id: str, *, worker: str, lost_worker: str = "") -> Claim:
         """Takes a delivery in hand, counts it, and leases the job to the worker for `LEASE_S`.
@@ -295,6 +261,9 @@ class JobStore:
         """
         who, leaves = (by.key_id, by.request_id), int(only_unfinished)
         return CancelOutcome(self._cancel(args=[job_id, self._ttl_s, _call_token(), *who, leaves]))
+
+    def _resent_key(self, job_id: str) -> str:
+        return resent_key(job_id, int(self._redis.hget(job_key(job_id), "attempts") or 0))
 
     def _end(
         self, job_id: str, status: JobStatus, field: str, value: str, *, of: str, version: str = ""
