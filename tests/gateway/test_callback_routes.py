@@ -180,18 +180,22 @@ async def test_without_a_secret_no_callback_is_taken(client: httpx.AsyncClient) 
     assert "secret" in answer.json()["detail"]
 
 
-async def test_a_repeat_with_another_url_leaves_the_first_ones(
+async def test_a_repeat_with_another_url_is_told_that_it_changes_nothing(
     gateway: httpx.AsyncClient, worker: FakeWorker, receiver: WebhookReceiver
 ) -> None:
-    for path in ("first", "second"):
-        answer = await gateway.post(
+    first, second, repeat = [
+        await gateway.post(
             "/v1/jobs",
             params={"callback_url": f"{receiver.url}/{path}"},
             files=as_form(PNG),
             headers={"Idempotency-Key": "k"},
         )
+        for path in ("first", "second", "first")
+    ]
+    assert (second.status_code, second.json()["code"]) == (409, "idempotency_conflict")
+    assert repeat.headers["idempotency-replayed"] == "true"
     worker.finish(worker.take() or "")
-    await settled(gateway, answer.json()["id"])
+    await settled(gateway, first.json()["id"])
     assert [delivery.path for delivery in receiver.deliveries] == ["/first"]
 
 

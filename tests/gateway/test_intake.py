@@ -139,6 +139,15 @@ async def test_a_key_with_other_bytes_is_a_conflict_and_the_upload_is_erased(
     assert len(blob_files(tmp_path)) == 1
 
 
+async def test_a_key_with_another_callback_is_a_conflict(intake: Intake, blobs: BlobStore) -> None:
+    called = [Origin(idempotency_key="key", callback_url=url) for url in ("", "https://a", "")]
+    first = await intake.accept(an_upload(blobs), called[0])
+    with pytest.raises(Refusal) as caught:
+        await intake.accept(an_upload(blobs), called[1])
+    assert caught.value.code is ErrorCode.IDEMPOTENCY_CONFLICT
+    assert (await intake.accept(an_upload(blobs), called[2])).job_id == first.job_id
+
+
 async def test_a_key_whose_job_was_erased_makes_a_new_one(
     intake: Intake, store: JobStore, blobs: BlobStore
 ) -> None:

@@ -45,6 +45,9 @@ class Origin:
         if self.idempotency_key is None:
             return None
         digest = hashlib.sha256(f"{self.requester.key_id} {self.idempotency_key}".encode())
+        if self.callback_url:
+            # Answered with a job that calls elsewhere, or nobody, it would be dropped in silence.
+            fingerprint = hashlib.sha256(f"{fingerprint} {self.callback_url}".encode()).hexdigest()
         return IdempotencyKey(digest.hexdigest(), fingerprint)
 
 
