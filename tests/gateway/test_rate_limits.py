@@ -37,6 +37,19 @@ def test_what_costs_much_is_served_once_and_paid_for_afterwards(redis: Redis) ->
     assert 90 <= retry_after(limiter) <= 91
 
 
+def test_a_clock_that_is_set_back_locks_nobody_out(redis: Redis) -> None:
+    limiter = RateLimiter(redis, Quota("q", per_minute=60, burst=10))
+    limiter.charge("clinic", cost=100)
+    # As Redis sees what it holds once its clock was set back by an hour.
+    hour_ms = 3_600_000
+    key = "tbscreen:rate:q:clinic"
+    left_ms = int(redis.pttl(key))
+    times = " ".join(str(int(ms) + hour_ms) for ms in str(redis.get(key)).split(" "))
+    redis.set(key, times, px=left_ms + hour_ms)
+    limiter.charge("clinic", cost=100)
+    assert 90 <= retry_after(limiter) <= 91
+
+
 def test_callers_and_quotas_count_apart_and_looking_is_free(redis: Redis) -> None:
     limiter = RateLimiter(redis, Quota("q", per_minute=60, burst=1))
     for _ in range(3):

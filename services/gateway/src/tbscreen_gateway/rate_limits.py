@@ -17,11 +17,17 @@ _CHARGE: Final = """
 -- KEYS: caller. ARGV: ms for one, ms of burst, cost. Returns 0, or how many ms to wait.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local free_at = math.max(now, tonumber(redis.call('GET', KEYS[1]) or 0))
+-- With the time of the last charge: where that is still to come, the clock was set back meanwhile,
+-- and the debt means nothing.
+local debt, charged_at = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%d+)$')
+local free_at = now
+if debt and tonumber(charged_at) <= now then free_at = math.max(now, tonumber(debt)) end
 local wait = free_at - now - tonumber(ARGV[2])
 if wait > 0 then return math.ceil(wait) end
 free_at = math.floor(free_at + ARGV[1] * ARGV[3])
-if free_at > now then redis.call('SET', KEYS[1], free_at, 'PX', free_at - now) end
+if free_at > now then
+  redis.call('SET', KEYS[1], string.format('%.0f %.0f', free_at, now), 'PX', free_at - now)
+end
 return 0
 """
 
