@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from http.client import HTTPResponse
 from pathlib import Path
 
 import httpx
@@ -57,6 +58,14 @@ def test_connections_without_a_whole_request_head_are_closed_in_time(
             assert HEAD_TIMEOUT_S - 1 < time.monotonic() - begun < HEAD_TIMEOUT_S + 10
 
 
+def answered(connection: socket.socket) -> int:
+    """Reads one answer to its end, which may come in parts, and returns its status."""
+    response = HTTPResponse(connection)
+    response.begin()
+    response.read()
+    return response.status
+
+
 def test_what_follows_on_an_answered_request_is_read_for_a_while_and_not_for_ever(
     gateway: GatewayProcess,
 ) -> None:
@@ -71,7 +80,7 @@ def test_what_follows_on_an_answered_request_is_read_for_a_while_and_not_for_eve
         connect(gateway, short) as ending,
     ):
         for connection in (once, dripping, ending):
-            assert connection.recv(4096).startswith(b"HTTP/1.1 415 ")
+            assert answered(connection) == 415
             connection.sendall(b"a")
         begun = time.monotonic()
         ending.sendall(b"aa")
@@ -79,7 +88,7 @@ def test_what_follows_on_an_answered_request_is_read_for_a_while_and_not_for_eve
             time.sleep(1)
             dripping.sendall(b"a")
         ending.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert ending.recv(4096).startswith(b"HTTP/1.1 200 "), "its body has ended"
+        assert answered(ending) == 200, "its body has ended"
         for connection in (once, dripping):
             with suppress(ConnectionResetError):
                 assert connection.recv(4096) == b""

@@ -116,7 +116,7 @@ def test_services_have_their_rights_and_no_more(tmp_path: Path) -> None:
         for service in ("gateway", "worker"):
             url = embedded.url_file(service).read_text().strip()
             with Redis.from_url(url) as client:
-                client.set("tbscreen:a-key", "1")
+                client.hset("tbscreen:job:a", "status", "queued")
                 with pytest.raises(NoPermissionError):
                     client.flushall()
 

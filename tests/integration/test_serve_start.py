@@ -41,7 +41,7 @@ def test_port_in_use_starts_nothing(tmp_path: Path) -> None:
 def test_one_data_folder_serves_once(tmp_path: Path) -> None:
     with running_serve(tmp_path) as serving:
         second = run_tbscreen(
-            *("serve", "--port", serving.port - 1, "--data-dir", serving.data_dir),
+            *("serve", "--port", free_port(), "--data-dir", serving.data_dir),
             *("--models-dir", MODELS_DIR),
         )
     assert second.returncode == 1
