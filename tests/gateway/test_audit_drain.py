@@ -8,10 +8,10 @@ import httpx
 import pytest
 from redis import Redis
 
+from support.api_keys import add_key, revoke
 from support.audit_entries import lines_of, told
 from support.fake_bundle import publish_fake_bundle, write_site
 from support.gateway_app import PNG, as_form, running_gateway
-from tbscreen.keys import create_key, revoke_key, rotate_key
 from tbscreen_gateway import audit_drain, audit_health
 from tbscreen_gateway.access.key_ring import KeyRing
 from tbscreen_gateway.audit_drain import AuditDrain
@@ -19,7 +19,7 @@ from tbscreen_gateway.audit_files import AuditLogError
 from tbscreen_gateway.audit_log import BATCH, AuditLog
 from tbscreen_gateway.own_events import OwnEvents
 from tbscreen_gateway.settings import GatewaySettings
-from tbscreen_shared.access import Scope, edited_keys
+from tbscreen_shared.access import Scope, edited_keys, issue_key
 from tbscreen_shared.bundle import ModelStore
 from tbscreen_shared.jobs import AuditStream
 from tbscreen_shared.jobs.keys import AUDIT, AUDIT_SEQUENCE
@@ -256,11 +256,14 @@ def test_keys_that_are_made_rotated_revoked_or_taken_away_are_told_once(
 
     gateway = OwnEvents(stream, ModelStore(tmp_path / "models"), "1.2", KeyRing(file))
     look()
-    first, _ = create_key(file, "Dr. Planted", [Scope.READ, Scope.SUBMIT], life=None)
+    first, _ = add_key(file, Scope.READ, Scope.SUBMIT, name="Dr. Planted")
     look()
-    _, second, _ = rotate_key(file, first.id, overlap=timedelta(days=1))
+    second, _ = issue_key(first.name, first.scopes, now=first.created_at)
+    with edited_keys(file) as keys:
+        ends = first.created_at + timedelta(days=1)
+        keys[:] = [first.model_copy(update={"expires_at": ends}), second]
     look()
-    revoke_key(file, second.id)
+    revoke(file, second)
     look()
     with edited_keys(file) as keys:
         del keys[0]
