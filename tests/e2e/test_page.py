@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from support.compose import ComposeStack
 
@@ -36,6 +36,20 @@ def test_a_dropped_radiograph_is_answered_on_the_page(
     assert heatmap.evaluate("image => image.naturalWidth") > 0
     assert complaints == []
     assert outside == [], "the page must work without a network"
+
+
+def test_a_radiograph_chosen_before_the_scripts_have_come_is_read(
+    stack: ComposeStack, browser: Browser, radiographs: list[Path]
+) -> None:
+    page = browser.new_page()
+    held: list[Route] = []
+    page.route("**/static/main.js", lambda route: held.append(route))
+    with page.expect_request("**/static/main.js"):
+        page.goto(stack.url, wait_until="commit")
+    page.set_input_files("input[type=file]", radiographs[0])
+    assert page.locator("article.card").count() == 0
+    held[0].continue_()
+    expect(page.locator(".prediction-text")).not_to_have_text("", timeout=60_000)
 
 
 def test_a_file_that_is_no_image_is_explained(

@@ -59,10 +59,12 @@ function add(files) {
   summarise();
 }
 
-input.addEventListener("change", () => {
+function takeChosen() {
   add(input.files);
   input.value = ""; // so that the same file can be chosen again
-});
+}
+
+input.addEventListener("change", takeChosen);
 
 // The whole window takes a drop: a file dropped beside the frame would replace the page.
 let depth = 0;
@@ -95,3 +97,4 @@ document.getElementById("remove-all").addEventListener("click", () => {
 
 watchSession({ hasWork: () => screenings.length > 0 });
 watchHealth();
+takeChosen(); // whoever was quicker than this script: nobody heard the choice
