@@ -51,11 +51,15 @@ def blobs(tmp_path: Path) -> BlobStore:
     return BlobStore(tmp_path)
 
 
+def queue_full(count: int) -> Refusal:
+    return Refusal(ErrorCode.QUEUE_FULL, f"no room for {count}")
+
+
 @pytest.fixture
 def intake(
     store: UnreliableJobStore, redis: Redis, blobs: BlobStore, tasks: FakeTaskQueue
 ) -> Intake:
-    return Intake(store, Forgoing(redis), blobs, tasks, Metrics(), CallbackSeals(()))
+    return Intake(store, Forgoing(redis), blobs, tasks, Metrics(), CallbackSeals(()), queue_full)
 
 
 def an_upload(blobs: BlobStore, sha256: str = "a" * 64) -> Upload:

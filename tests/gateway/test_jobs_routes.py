@@ -191,6 +191,19 @@ async def test_a_full_queue_refuses_with_a_time_to_come_back(
     assert len(blob_files(blobs_dir)) == 1
 
 
+async def test_uploads_that_arrive_together_do_not_overfill_the_queue(
+    settings: GatewaySettings, blobs_dir: Path, redis: Redis
+) -> None:
+    narrow = settings.model_copy(update={"max_queue_length": 3})
+    async with running_gateway(narrow) as client:
+        answers = await asyncio.gather(*(submit(client) for _ in range(12)))
+    refused = [answer for answer in answers if answer.status_code != 202]
+    assert len(refused) == 9
+    assert {answer.json()["code"] for answer in refused} == {"queue_full"}
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
+    assert len(blob_files(blobs_dir)) == redis.zcard("tbscreen:queued") == 3
+
+
 @pytest.mark.parametrize(
     ("data", "status", "code"),
     [

@@ -24,12 +24,63 @@ def tasks(settings: GatewaySettings) -> Iterator[CeleryTaskQueue]:
 
 
 @pytest.fixture
-def reconciler(redis: Redis, jobs: JobStore, tasks: CeleryTaskQueue) -> Reconciler:
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks for the task of a job that is a second old, and misses it at once."""
+    monkeypatch.setattr("tbscreen_gateway.reconciliation._TASKLESS_S", 1.0)
+    monkeypatch.setattr("tbscreen_gateway.reconciliation._MISSING_S", 0.0)
+
+
+@pytest.fixture
+def reconciler(redis: Redis, jobs: JobStore, tasks: CeleryTaskQueue, hasty: None) -> Reconciler:
     return Reconciler(redis, jobs, tasks, visibility_timeout_s=1)
 
 
 def record(jobs: JobStore, job_id: str) -> None:
     jobs.create(NewJob(job_id, "b" * 32, "a" * 64, ImageFormat.PNG))
+
+
+def test_a_job_without_a_task_gets_one_within_seconds(
+    redis: Redis, jobs: JobStore, tasks: CeleryTaskQueue, worker: FakeWorker
+) -> None:
+    reconciler = Reconciler(redis, jobs, tasks, visibility_timeout_s=30)
+    record(jobs, "1")
+    begun = time.monotonic()
+    while not reconciler.resend_lost():
+        time.sleep(0.1)
+        assert time.monotonic() - begun < 20
+    # 4 s until it is looked for, and 2 s for which it must be missing.
+    assert 5.5 < time.monotonic() - begun < 8
+    assert worker.take() == "1"
+
+
+def test_a_task_that_is_on_its_way_into_a_hand_is_not_taken_for_lost(
+    redis: Redis, jobs: JobStore, tasks: CeleryTaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tbscreen_gateway.reconciliation._TASKLESS_S", 0.0)
+    reconciler = Reconciler(redis, jobs, tasks, visibility_timeout_s=30)
+    record(jobs, "1")
+    for _ in range(2):
+        tasks.send("1")
+        task = redis.rpop(QUEUE_NAME)  # and not yet noted down
+        assert reconciler.resend_lost() == 0
+        redis.hset("unacked", "tag", f"[{task}]")
+        time.sleep(1.2)
+        assert reconciler.resend_lost() == 0
+        redis.delete("unacked")
+
+
+def test_a_backlogs_tasks_are_found_wherever_they_stand(
+    reconciler: Reconciler, redis: Redis, jobs: JobStore, tasks: CeleryTaskQueue
+) -> None:
+    for number in range(3):
+        record(jobs, f"{number}")
+    time.sleep(1.1)
+    # Behind younger ones, as after an outage in which the oldest could not be sent.
+    for number in range(300):
+        tasks.send(f"young-{number}")
+    for number in range(2):
+        tasks.send(f"{number}")
+    assert reconciler.resend_lost() == 1
 
 
 def test_a_job_without_a_task_gets_one_in_each_visibility_timeout(
@@ -81,7 +132,7 @@ def test_a_second_loss_does_not_wait_for_the_visibility_timeout(
 
 
 def test_what_could_not_be_sent_again_is_tried_at_the_next_look(
-    redis: Redis, jobs: JobStore
+    redis: Redis, jobs: JobStore, hasty: None
 ) -> None:
     tasks = FakeTaskQueue()
     reconciler = Reconciler(redis, jobs, tasks, visibility_timeout_s=1)
@@ -160,6 +211,7 @@ async def test_a_running_gateway_sends_lost_tasks_again_and_says_so(
     settings: GatewaySettings,
     jobs: JobStore,
     worker: FakeWorker,
+    hasty: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     record(jobs, "1")

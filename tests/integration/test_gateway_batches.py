@@ -234,7 +234,7 @@ def test_a_gateway_killed_while_a_batch_comes_in_has_promised_nothing_and_its_fi
 
 
 def read_those_without_tasks_too(server: RedisServer, redis: Redis) -> None:
-    """Has a worker read all that is queued, and an impatient reconciler send what is lost."""
+    """Has a worker read all that is queued, and a reconciler send what is lost."""
     jobs = JobStore(redis, result_ttl_s=600, max_attempts=3)
     tasks = CeleryTaskQueue(GatewaySettings(redis_url=SecretStr(server.url)))
     reconciler = Reconciler(redis, jobs, tasks, visibility_timeout_s=1)

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -91,6 +93,34 @@ def test_a_full_redis_binds_no_key(store: JobStore, redis: Redis) -> None:
     finally:
         redis.config_set("maxmemory", "0")
     assert not redis.exists(BOUND, "tbscreen:job:1")
+
+
+def test_no_more_jobs_wait_than_may_however_many_come_at_once(redis: Redis) -> None:
+    store = JobStore(redis, result_ttl_s=60, max_attempts=3, max_queue_length=5)
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda n: store.create(new_job(f"{n}")).outcome, range(40)))
+    assert made.count(CreateOutcome.MADE) == store.queue_length() == 5
+    assert made.count(CreateOutcome.FULL) == 35
+
+
+def test_a_batch_fits_into_the_queue_as_a_whole_or_is_not_made(redis: Redis) -> None:
+    batches = BatchStore(redis, result_ttl_s=60, max_queue_length=2)
+    jobs = [new_job(f"{number}", "b") for number in range(3)]
+    entries = [BatchEntry(index=n, sha256=job.sha256, job_id=job.id) for n, job in enumerate(jobs)]
+    assert batches.create(NewBatch("b", jobs, entries)) == Creation(CreateOutcome.FULL, "b")
+    assert redis.keys("tbscreen:*") == []
+    fitting = NewBatch("b", jobs[:2], entries[:2])
+    assert batches.create(fitting) == Creation(CreateOutcome.MADE, "b")
+
+
+def test_a_full_queue_answers_a_repeat_and_binds_no_key(redis: Redis) -> None:
+    store = JobStore(redis, result_ttl_s=60, max_attempts=3, max_queue_length=1)
+    other = IdempotencyKey("other", "fingerprint")
+    assert store.create(new_job("1"), KEY).outcome is CreateOutcome.MADE
+    assert store.create(new_job("2"), KEY) == Creation(CreateOutcome.REPLAYED, "1")
+    assert store.create(new_job("3"), other) == Creation(CreateOutcome.FULL, "3")
+    store.cancel("1")
+    assert store.create(new_job("4"), other) == Creation(CreateOutcome.MADE, "4")
 
 
 def test_what_was_made_is_not_forgone_whatever_became_of_it(

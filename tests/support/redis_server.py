@@ -6,6 +6,7 @@ It has the users of the product, with the rights that they have there. Tests loo
 
 import importlib.util
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -95,6 +96,16 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stops the process while the block runs: connections stay open, nobody answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def denials(self) -> list[str]:
         """What was not allowed, to whom; empty where it does not run, or forgot it in a restart."""

@@ -1,31 +1,24 @@
 """The synchronous client of a tbscreen gateway."""
 
-import math
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 from urllib.parse import quote
 
 import httpx
 
-from tbscreen.answers import parse, retry_after_s
+from tbscreen.answers import parse
 from tbscreen.errors import BatchTimeout, JobFailed, JobTimeout
 from tbscreen.models import Batch, DeadJobs, Health, Job, Model, Result
+from tbscreen.polling import WHOLE_BATCH, Polling, batch_url, job_url
 from tbscreen.sending import Sender, authorization
 
 DEFAULT_URL: Final = "http://localhost:8000"
 
-_LONG_POLL_S: Final = 30.0
-
-_WHOLE_BATCH: Final = {"limit": "1000"}
-
 _ACCEPTING_S: Final = 0.05
 """For each file of a batch: what a gateway with a slow disk may take to make it durable."""
-
-_Polled = TypeVar("_Polled")
 
 
 class Client:
@@ -61,7 +54,6 @@ class Client:
         if url.scheme not in ("http", "https") or not url.host:
             raise ValueError(f"not an http:// or https:// address: {base_url!r}")
         headers = {"User-Agent": f"tbscreen/{version('tbscreen')}", **authorization(api_key)}
-        self._retry_for_s = retry_for_s
         self._http = httpx.Client(
             base_url=url,
             headers=headers,
@@ -69,6 +61,7 @@ class Client:
             mounts={f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")},
         )
         self._sender = Sender(self._http, timeout_s=timeout_s, retry_for_s=retry_for_s)
+        self._polling = Polling(self._sender, retry_for_s)
 
     def __enter__(self) -> Self:
         return self
@@ -133,7 +126,7 @@ class Client:
             JobNotFound: the id is unknown, or the job has expired.
             GatewayBusy, GatewayUnreachable, GatewayError: see `submit`.
         """
-        return self._poll(job_id, wait_s, self._retry_for_s)[0]
+        return self._polling.job(job_id, wait_s)
 
     def wait(self, job_id: str, timeout_s: float = 300.0) -> Job:
         """Returns a job once it is finished, whether it succeeded or not.
@@ -142,7 +135,7 @@ class Client:
             JobTimeout: it was not finished within `timeout_s`; it goes on.
             JobNotFound, GatewayBusy, GatewayUnreachable, GatewayError: see `get`.
         """
-        job = self._wait(lambda *bounds: self._poll(job_id, *bounds), _is_final, timeout_s)
+        job = self._polling.final_job(job_id, timeout_s)
         if not job.is_final:
             raise JobTimeout(job, timeout_s)
         return job
@@ -157,7 +150,7 @@ class Client:
             JobNotFound: the id is unknown, or the job has expired.
             GatewayBusy, GatewayUnreachable, GatewayError: see `submit`.
         """
-        self._sender.send("DELETE", _job_url(job_id))
+        self._sender.send("DELETE", job_url(job_id))
 
     def cancel(self, job_id: str) -> Job:
         """Cancels an unfinished job and erases nothing else; returns it.
@@ -167,7 +160,7 @@ class Client:
             JobNotFound, GatewayBusy, GatewayUnreachable: see `delete`.
         """
         params = {"only": "unfinished"}
-        return parse(Job, self._sender.send("DELETE", _job_url(job_id), params=params))
+        return parse(Job, self._sender.send("DELETE", job_url(job_id), params=params))
 
     def submit_batch(
         self, sources: Sequence[str | Path | bytes], *, callback_url: str | None = None
@@ -189,12 +182,12 @@ class Client:
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         response = self._sender.send(
             *("POST", "v1/batches"),
-            params={**_WHOLE_BATCH, **_calling_back(callback_url)},
+            params={**WHOLE_BATCH, **_calling_back(callback_url)},
             headers=headers,
             sources=sources,
             held_s=_ACCEPTING_S * len(sources),
         )
-        return self._all_items(parse(Batch, response))
+        return self._polling.all_items(parse(Batch, response))
 
     def batch(self, batch_id: str, *, wait_s: float = 0.0) -> Batch:
         """Returns a batch with all its items as it is, or as soon as it is finished.
@@ -207,7 +200,7 @@ class Client:
             BatchNotFound: the id is unknown, or the batch has expired.
             GatewayBusy, GatewayUnreachable, GatewayError: see `submit`.
         """
-        return self._all_items(self._poll_batch(batch_id, wait_s, self._retry_for_s)[0])
+        return self._polling.all_items(self._polling.batch(batch_id, wait_s))
 
     def wait_batch(self, batch_id: str, timeout_s: float = 3600.0) -> Batch:
         """Returns a batch with all its items once all of it is finished.
@@ -216,12 +209,10 @@ class Client:
             BatchTimeout: it was not finished within `timeout_s`; it goes on.
             BatchNotFound, GatewayBusy, GatewayUnreachable, GatewayError: see `batch`.
         """
-        batch = self._wait(
-            lambda *bounds: self._poll_batch(batch_id, *bounds), _is_finished, timeout_s
-        )
+        batch = self._polling.finished_batch(batch_id, timeout_s)
         if not batch.finished:
             raise BatchTimeout(batch, timeout_s)
-        return self._all_items(batch)
+        return self._polling.all_items(batch)
 
     def delete_batch(self, batch_id: str) -> None:
         """Cancels those of a batch's jobs that are not finished and erases the others.
@@ -232,7 +223,7 @@ class Client:
             BatchNotFound: the id is unknown, or the batch has expired.
             GatewayBusy, GatewayUnreachable, GatewayError: see `submit`.
         """
-        self._sender.send("DELETE", _batch_url(batch_id))
+        self._sender.send("DELETE", batch_url(batch_id))
 
     def dead_jobs(self) -> Iterator[Job]:
         """Yields the jobs that were given up, the latest first.
@@ -260,7 +251,7 @@ class Client:
                 where its radiograph is not there any more.
             GatewayBusy, GatewayUnreachable: see `submit`.
         """
-        return parse(Job, self._sender.send("POST", f"{_job_url(job_id)}/retry"))
+        return parse(Job, self._sender.send("POST", f"{job_url(job_id)}/retry"))
 
     def heatmap(self, job_id: str) -> bytes:
         """Returns the class-activation map of a job that succeeded, as a transparent PNG.
@@ -269,7 +260,7 @@ class Client:
             GatewayError: with code `heatmap_not_available` where the job has no result.
             JobNotFound, GatewayBusy, GatewayUnreachable: see `get`.
         """
-        return self._sender.send("GET", f"{_job_url(job_id)}/heatmap.png").content
+        return self._sender.send("GET", f"{job_url(job_id)}/heatmap.png").content
 
     def health(self) -> Health:
         """Asks once, without retries, how the gateway is.
@@ -292,73 +283,6 @@ class Client:
         """
         return parse(Model, self._sender.send("GET", f"v1/models/{quote(version, safe='')}"))
 
-    def _wait(
-        self,
-        poll: Callable[[float, float], tuple[_Polled, float]],
-        is_final: Callable[[_Polled], bool],
-        timeout_s: float,
-    ) -> _Polled:
-        """Polls until the answer is final or `timeout_s` is over; returns the last one."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            asked = time.monotonic()
-            wait_s = max(0.0, min(_LONG_POLL_S, deadline - asked))
-            polled, pause_s = poll(wait_s, min(self._retry_for_s, deadline - asked))
-            now = time.monotonic()
-            if is_final(polled) or now >= deadline:
-                return polled
-            # An answer that was held for as long as asked has waited enough.
-            if now - asked < wait_s:
-                time.sleep(max(0.0, min(pause_s, deadline - now)))
-
-    def _poll(self, job_id: str, wait_s: float, retry_for_s: float) -> tuple[Job, float]:
-        response = self._sender.send(
-            *("GET", _job_url(job_id)),
-            params=_waiting(wait_s),
-            held_s=wait_s,
-            retry_for_s=retry_for_s,
-        )
-        return parse(Job, response), retry_after_s(response.headers, default=1.0)
-
-    def _poll_batch(self, batch_id: str, wait_s: float, retry_for_s: float) -> tuple[Batch, float]:
-        response = self._sender.send(
-            *("GET", _batch_url(batch_id)),
-            params={**_WHOLE_BATCH, **_waiting(wait_s)},
-            held_s=wait_s,
-            retry_for_s=retry_for_s,
-        )
-        return parse(Batch, response), retry_after_s(response.headers, default=1.0)
-
-    def _all_items(self, batch: Batch) -> Batch:
-        """Returns the batch with the items of the pages after its own."""
-        items, cursor = list(batch.items), batch.next_cursor
-        while cursor is not None:
-            params = {**_WHOLE_BATCH, "cursor": cursor}
-            page = parse(Batch, self._sender.send("GET", _batch_url(batch.id), params=params))
-            items += page.items
-            cursor = page.next_cursor
-        return batch.model_copy(update={"items": items, "next_cursor": None})
-
-
-def _is_final(job: Job) -> bool:
-    return job.is_final
-
-
-def _is_finished(batch: Batch) -> bool:
-    return batch.finished
-
 
 def _calling_back(callback_url: str | None) -> dict[str, str]:
     return {} if callback_url is None else {"callback_url": callback_url}
-
-
-def _waiting(wait_s: float) -> dict[str, str]:
-    return {"wait": str(math.ceil(wait_s))} if wait_s > 0 else {}
-
-
-def _batch_url(batch_id: str) -> str:
-    return f"v1/batches/{quote(batch_id, safe='')}"
-
-
-def _job_url(job_id: str) -> str:
-    return f"v1/jobs/{quote(job_id, safe='')}"

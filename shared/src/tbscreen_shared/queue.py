@@ -9,7 +9,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 from redis.retry import Retry
 
-from tbscreen_shared.redis_connections import MasterConnection, MasterSSLConnection
+from tbscreen_shared.redis_connections import MasterConnection, MasterSSLConnection, Silence
 from tbscreen_shared.settings import SharedSettings
 
 SCREEN_TASK: Final = "tbscreen.screen"
@@ -18,12 +18,14 @@ SCREEN_TASK: Final = "tbscreen.screen"
 QUEUE_NAME: Final = "tbscreen"
 
 
-def connect_redis(url: str, *, timeout_s: float = 5.0) -> "Redis":
+def connect_redis(url: str, *, timeout_s: float = 5.0, silence: Silence | None = None) -> "Redis":
     """Returns a client that answers str, bounds every call in time and retries a broken connection.
 
     Args:
         url: redis:// or rediss:// URL.
         timeout_s: for connecting and for each reply.
+        silence: lets many threads fail at once where the first of them has waited in vain; without
+            it every call waits for itself.
     """
     return Redis.from_url(
         url,
@@ -35,6 +37,7 @@ def connect_redis(url: str, *, timeout_s: float = 5.0) -> "Redis":
         health_check_interval=15,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
         retry_on_error=[ConnectionError, TimeoutError],
+        silence=silence,
     )
 
 

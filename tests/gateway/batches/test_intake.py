@@ -39,11 +39,17 @@ def blobs(tmp_path: Path) -> BlobStore:
     return BlobStore(tmp_path)
 
 
+def queue_full(count: int) -> Refusal:
+    return Refusal(ErrorCode.QUEUE_FULL, f"no room for {count}")
+
+
 @pytest.fixture
 def intake(
     batches: BatchStore, redis: Redis, blobs: BlobStore, tasks: FakeTaskQueue
 ) -> BatchIntake:
-    return BatchIntake(batches, Forgoing(redis), blobs, tasks, Metrics(), CallbackSeals(()))
+    return BatchIntake(
+        batches, Forgoing(redis), blobs, tasks, Metrics(), CallbackSeals(()), queue_full
+    )
 
 
 def a_draft(blobs: BlobStore, *files: bytes) -> BatchDraft:

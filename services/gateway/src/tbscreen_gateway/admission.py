@@ -124,11 +124,7 @@ class Admission:
         """
         length = self._jobs.queue_length()
         if length + jobs > self._max_queue_length:
-            raise self._refusal(
-                ErrorCode.QUEUE_FULL,
-                f"{length} radiographs are waiting already; try again later.",
-                excess=length + jobs - self._max_queue_length,
-            )
+            raise self._queue_full(length, jobs)
         used, may_use = self._jobs.memory_bytes()
         if may_use and used + (length + jobs) * _BYTES_PER_JOB > _MEMORY_SHARE * may_use:
             raise Refusal(
@@ -148,6 +144,24 @@ class Admission:
             )
         if self._blobs.free_bytes() - arriving_bytes < self._reserve_bytes:
             raise self._refusal(ErrorCode.STORAGE_FULL, "The upload volume is full.", excess=1)
+
+    def queue_full(self, jobs: int) -> Refusal:
+        """Returns the refusal of what the queue had no room for when it was to be recorded.
+
+        Args:
+            jobs: how many radiographs it holds.
+
+        Raises:
+            RedisError: the job store can not be reached.
+        """
+        return self._queue_full(self._jobs.queue_length(), jobs)
+
+    def _queue_full(self, length: int, jobs: int) -> Refusal:
+        return self._refusal(
+            ErrorCode.QUEUE_FULL,
+            f"{length} radiographs are waiting already; try again later.",
+            excess=max(length + jobs - self._max_queue_length, 1),
+        )
 
     def _refusal(self, code: ErrorCode, detail: str, *, excess: int) -> Refusal:
         """Returns a refusal for `excess` jobs too many."""

@@ -1,12 +1,14 @@
 """Makes an upload a job: a 202 is a promise, so nothing is accepted by halves."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import uuid6
 
 from tbscreen_gateway.incoming import Upload
 from tbscreen_gateway.metrics import Metrics
+from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.promises import Promises
 from tbscreen_gateway.task_queue import TaskQueue
 from tbscreen_gateway.webhooks.seals import CallbackSeals
@@ -70,19 +72,20 @@ class Intake:
         tasks: TaskQueue,
         metrics: Metrics,
         seals: CallbackSeals,
+        queue_full: Callable[[int], Refusal],
     ) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._tasks = tasks
         self._metrics = metrics
         self._seals = seals
-        self._promises = Promises(forgoing)
+        self._promises = Promises(forgoing, queue_full)
 
     async def accept(self, upload: Upload, origin: Origin) -> Accepted:
         """Records and enqueues the upload, or finds the job that its key has made already.
 
         Raises:
-            Refusal: `idempotency_conflict`; the upload is erased.
+            Refusal: `idempotency_conflict` or `queue_full`; the upload is erased.
             RedisError: see `Promises.make`.
         """
         job = new_job(upload, origin, self._seals)
@@ -126,6 +129,10 @@ class _JobOffer:
     @property
     def id(self) -> str:
         return self.job.id
+
+    @property
+    def count(self) -> int:
+        return 1
 
     def record(self) -> Creation:
         return self.jobs.create(self.job, self.key)

@@ -7,6 +7,7 @@ could not be sent is sent later. What fails before it leaves nothing.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -29,6 +30,10 @@ class Offer(Protocol):
     @property
     def id(self) -> str:
         """Of the job or batch that it is to become."""
+
+    @property
+    def count(self) -> int:
+        """How many radiographs it holds."""
 
     def record(self) -> Creation:
         """Records it with its Idempotency-Key, at once or not at all. Blocking.
@@ -60,8 +65,9 @@ class Promise:
 class Promises:
     """Makes an offer a promise, or leaves nothing of it; each Idempotency-Key makes one."""
 
-    def __init__(self, forgoing: Forgoing) -> None:
+    def __init__(self, forgoing: Forgoing, queue_full: Callable[[int], Refusal]) -> None:
         self._forgoing = forgoing
+        self._queue_full = queue_full
         self._settling: set[asyncio.Task[None]] = set()
 
     async def make(self, offer: Offer) -> Promise:
@@ -71,7 +77,7 @@ class Promises:
         done, and the sweeper erases the uploads of what was not.
 
         Raises:
-            Refusal: `idempotency_conflict`; the uploads are erased.
+            Refusal: `idempotency_conflict` or `queue_full`; the uploads are erased.
             RedisError: it is not known whether the offer was recorded; where it was not, it never
                 will be, and its uploads are erased as soon as Redis answers.
         """
@@ -88,6 +94,8 @@ class Promises:
         await run_in_threadpool(offer.erase_uploads)
         if creation.outcome is CreateOutcome.REPLAYED:
             return Promise(creation.id, replayed=True)
+        if creation.outcome is CreateOutcome.FULL:
+            raise await run_in_threadpool(self._queue_full, offer.count)
         raise Refusal(
             ErrorCode.IDEMPOTENCY_CONFLICT,
             "This Idempotency-Key came with another upload before; use a new key.",

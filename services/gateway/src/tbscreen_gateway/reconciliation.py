@@ -30,11 +30,20 @@ _GRACE_S: Final = 2.0
 """How long a job must be seen without a lease: after a pause of Redis all have lapsed at once, and
 the living renew theirs within a second."""
 
+_TASKLESS_S: Final = 4.0
+"""How old a queued job is when its task is looked for: until then it may be about to be sent."""
+
+_MISSING_S: Final = 2.0
+"""For how long it must be nowhere: on its way from the queue into a hand it is in neither."""
+
 _UNCLAIMED_S: Final = 7.0
 """How long a task may be in hand without a claim. A worker takes no more tasks than it has
 processes, so that each is claimed at once; where there is no model, it is looked for for 5 s."""
 
 _JOBS_LOOKED_AT: Final = 100
+_OLDEST_LOOKED_AT: Final = 200
+"""The oldest tasks are the oldest jobs', mostly: these spare reading the others in a backlog."""
+
 _TASKS_LOOKED_AT: Final = 1000
 """More than the jobs: a task sent again stands behind younger ones, a duplicate beside its twin."""
 
@@ -60,6 +69,7 @@ class Reconciler:
         self._jobs = jobs
         self._tasks = tasks
         self._patience_s = visibility_timeout_s
+        self._missing_since: dict[str, float] = {}
         self._missed_since: dict[str, float] = {}
         self._unclaimed_since: dict[str, float] = {}
         self._to_front = redis.register_script(_TO_FRONT)
@@ -108,11 +118,12 @@ class Reconciler:
                 return
 
     def _without_task(self) -> list[str]:
-        overdue = self._jobs.overdue(older_than_s=self._patience_s, limit=_JOBS_LOOKED_AT)
-        if not overdue:
-            return []
-        present = self._jobs_with_tasks()
-        return [job_id for job_id in overdue if job_id not in present]
+        missing = self._jobs.overdue(older_than_s=_TASKLESS_S, limit=_JOBS_LOOKED_AT)
+        for count in (_OLDEST_LOOKED_AT, _TASKS_LOOKED_AT):
+            if missing:
+                present = self._jobs_with_tasks(count)
+                missing = [job_id for job_id in missing if job_id not in present]
+        return _seen_for(_MISSING_S, self._missing_since, missing)
 
     def _abandoned(self) -> list[str]:
         """Returns the started jobs that no worker has had in hand for `_GRACE_S`."""
@@ -130,14 +141,15 @@ class Reconciler:
         unclaimed = _seen_for(_UNCLAIMED_S, self._unclaimed_since, queued)
         if not unclaimed:
             return []
-        tasks = self._jobs_with_tasks()
+        tasks = self._jobs_with_tasks(_TASKS_LOOKED_AT)
         return [job_id for job_id in unclaimed if tasks[job_id] < 2]
 
-    def _jobs_with_tasks(self) -> Counter[str | None]:
+    def _jobs_with_tasks(self, count: int) -> Counter[str | None]:
+        """Returns how many tasks in hand, and among the `count` oldest that wait, each job has."""
         # Not in MULTI, which a full Redis refuses: in the order that tasks go through them instead.
         with self._redis.pipeline(transaction=False) as both:
             # kombu pushes on the left: the oldest are at the right end.
-            both.lrange(QUEUE_NAME, -_TASKS_LOOKED_AT, -1)
+            both.lrange(QUEUE_NAME, -count, -1)
             both.hvals(_UNACKED)
             waiting, in_hand = cast("tuple[list[str], list[str]]", both.execute())
         return Counter(_job_id_of(text) for text in (*waiting, *in_hand))

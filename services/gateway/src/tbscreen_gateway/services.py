@@ -43,6 +43,7 @@ from tbscreen_shared.jobs import (
     RetainedUploads,
 )
 from tbscreen_shared.queue import connect_redis
+from tbscreen_shared.redis_connections import Silence
 from tbscreen_shared.workers import WorkerRegistry
 
 _PROBE_TIMEOUT_S: Final = 1.0
@@ -90,17 +91,19 @@ async def running_services(
 ) -> AsyncIterator[Services]:
     """Makes the gateway's parts, keeps their background work going, and ends them."""
     redis_url = settings.redis_url.get_secret_value()
-    redis = connect_redis(redis_url)
-    probe_redis = connect_redis(redis_url, timeout_s=_PROBE_TIMEOUT_S)
-    jobs = JobStore(redis, result_ttl_s=settings.result_ttl_s, max_attempts=settings.max_attempts)
+    redis = connect_redis(redis_url, silence=Silence())
+    probe_redis = connect_redis(redis_url, timeout_s=_PROBE_TIMEOUT_S, silence=Silence())
+    jobs = JobStore(
+        redis,
+        result_ttl_s=settings.result_ttl_s,
+        max_attempts=settings.max_attempts,
+        max_queue_length=settings.max_queue_length,
+    )
     blobs = BlobStore(settings.blobs_dir)
     models = ModelStore(settings.models_dir)
     tasks = CeleryTaskQueue(settings)
     forgoing = Forgoing(redis)
     seals = CallbackSeals(settings.webhook_keys)
-    intake = Intake(jobs, forgoing, blobs, tasks, metrics, seals)
-    batches = BatchStore(redis, result_ttl_s=settings.result_ttl_s)
-    batch_intake = BatchIntake(batches, forgoing, blobs, tasks, metrics, seals)
     admission = Admission(
         jobs,
         blobs,
@@ -109,6 +112,12 @@ async def running_services(
         reserve_bytes=settings.reserve_bytes,
         max_concurrent_uploads=settings.max_concurrent_uploads,
     )
+    queue_full = admission.queue_full
+    intake = Intake(jobs, forgoing, blobs, tasks, metrics, seals, queue_full)
+    batches = BatchStore(
+        redis, result_ttl_s=settings.result_ttl_s, max_queue_length=settings.max_queue_length
+    )
+    batch_intake = BatchIntake(batches, forgoing, blobs, tasks, metrics, seals, queue_full)
     uploads_quota = Quota(
         "uploads", settings.rate_limit_per_minute, burst=max(1, settings.rate_limit_per_minute // 6)
     )

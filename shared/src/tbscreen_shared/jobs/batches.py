@@ -17,7 +17,7 @@ from tbscreen_shared.jobs.creation import (
     IdempotencyKey,
     NewJob,
     Requester,
-    key_arguments,
+    creation_arguments,
 )
 from tbscreen_shared.jobs.keys import batch_key, job_key
 from tbscreen_shared.jobs.records import to_time
@@ -95,19 +95,27 @@ class BatchStore:
     """The records of all batches in one Redis.
 
     Every method may raise `redis.exceptions.RedisError` when Redis can not be reached.
+
+    Args:
+        redis: where they are.
+        result_ttl_s: for how long a finished batch is kept.
+        max_queue_length: how many jobs may wait; None for any number.
     """
 
-    def __init__(self, redis: "Redis", *, result_ttl_s: int) -> None:
+    def __init__(
+        self, redis: "Redis", *, result_ttl_s: int, max_queue_length: int | None = None
+    ) -> None:
         self._redis = redis
+        self._max_queue_length = max_queue_length
         self._ttl_s = result_ttl_s
         self._create = redis.register_script(batch_transitions.CREATE_BATCH)
         self._look = redis.register_script(batch_transitions.LOOK)
         self._cancel = redis.register_script(transitions.CANCEL)
 
     def create(self, batch: NewBatch, key: IdempotencyKey | None = None) -> Creation:
-        """Records the batch and all its jobs as queued, at once, unless its key has made one.
+        """Records the batch and all its jobs as queued, at once.
 
-        Tasks are sent after this.
+        Nothing where its key has made one, or too many would wait. Tasks are sent after this.
         """
         first = batch.jobs[0]
         return Creation.of(
@@ -115,7 +123,9 @@ class BatchStore:
                 args=[
                     *(batch.id, _dump(batch.entries), batch.skipped, len(batch.jobs)),
                     *(first.requester.key_id, first.requester.request_id, first.callback_url),
-                    *key_arguments(key, ttl_s=self._ttl_s),
+                    *creation_arguments(
+                        key, max_queue_length=self._max_queue_length, ttl_s=self._ttl_s
+                    ),
                     *(
                         field
                         for job in batch.jobs

@@ -91,6 +91,9 @@ class CreateOutcome(StrEnum):
     FORGONE = "forgone"
     """It was given up before this call arrived."""
 
+    FULL = "full"
+    """The queue had no room for it any more."""
+
 
 @dataclass(frozen=True)
 class Creation:
@@ -106,9 +109,18 @@ class Creation:
         return cls(CreateOutcome(outcome), made)
 
 
-def key_arguments(key: IdempotencyKey | None, *, ttl_s: int) -> tuple[str, str, int]:
-    """Returns what the scripts take of a key: nothing of it is kept for longer than `ttl_s`."""
-    return (key.digest, key.fingerprint, ttl_s) if key else ("", "", ttl_s)
+def creation_arguments(
+    key: IdempotencyKey | None, *, max_queue_length: int | None, ttl_s: int
+) -> tuple[int | str, str, str, int]:
+    """Returns what decides in the scripts whether something is made.
+
+    Args:
+        key: what it came with; nothing of it is kept for longer than `ttl_s`.
+        max_queue_length: how many jobs may wait, with those that it has; None for any number.
+        ttl_s: of results.
+    """
+    bound = "" if max_queue_length is None else max_queue_length
+    return (bound, key.digest, key.fingerprint, ttl_s) if key else (bound, "", "", ttl_s)
 
 
 class Forgoing:

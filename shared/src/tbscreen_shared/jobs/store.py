@@ -19,7 +19,7 @@ from tbscreen_shared.jobs.creation import (
     IdempotencyKey,
     NewJob,
     Requester,
-    key_arguments,
+    creation_arguments,
 )
 from tbscreen_shared.jobs.keys import (
     DEAD,
@@ -90,12 +90,26 @@ class JobStore:
     """The records of all jobs in one Redis.
 
     Every method may raise `redis.exceptions.RedisError` when Redis can not be reached.
+
+    Args:
+        redis: where they are.
+        result_ttl_s: for how long a finished job is kept.
+        max_attempts: deliveries after which a job is given up.
+        retain_uploads_s: for how long a finished job's upload is kept.
+        max_queue_length: how many jobs may wait; None for any number.
     """
 
     def __init__(
-        self, redis: "Redis", *, result_ttl_s: int, max_attempts: int, retain_uploads_s: int = 0
+        self,
+        redis: "Redis",
+        *,
+        result_ttl_s: int,
+        max_attempts: int,
+        retain_uploads_s: int = 0,
+        max_queue_length: int | None = None,
     ) -> None:
         self._redis = redis
+        self._max_queue_length = max_queue_length
         self._ttl_s = result_ttl_s
         self._max_attempts = max_attempts
         self._retain_s = retain_uploads_s
@@ -107,14 +121,19 @@ class JobStore:
         self._cancel = redis.register_script(transitions.CANCEL)
 
     def create(self, job: NewJob, key: IdempotencyKey | None = None) -> Creation:
-        """Records a job as queued, unless its key has made one. Its task is sent after this."""
+        """Records a job as queued, unless its key has made one, or too many wait.
+
+        Its task is sent after this.
+        """
         return Creation.of(
             self._create(
                 args=[
                     *(job.id, job.blob, job.sha256, job.format, job.size_bytes),
                     *(job.requester.key_id, job.requester.request_id),
                     *(job.callback_url, job.batch_id, job.retry_of, job.callback_seal),
-                    *key_arguments(key, ttl_s=self._ttl_s),
+                    *creation_arguments(
+                        key, max_queue_length=self._max_queue_length, ttl_s=self._ttl_s
+                    ),
                 ]
             )
         )

@@ -44,20 +44,24 @@ local function exists(id)
   return redis.call('EXISTS', JOB .. id, BATCH .. id) > 0
 end
 
--- Returns what there is to say of an id that is not to be made, and nil where it is: its
--- Idempotency-Key is bound to it then.
-local function settle(id, digest, fingerprint, ttl_s)
+-- Returns what there is to say of an id that is not to be made, with `count` jobs, and nil where it
+-- is: its Idempotency-Key is bound to it then.
+local function settle(id, count, max_queued, digest, fingerprint, ttl_s)
   if exists(id) then return {'made', id} end
   if redis.call('EXISTS', FORGONE .. id) == 1 then return {'forgone', id} end
-  if digest == '' then return nil end
-  local binding = redis.call('GET', IDEMPOTENCY .. digest)
+  local binding = digest ~= '' and redis.call('GET', IDEMPOTENCY .. digest)
   if binding then
     local bound, of = string.match(binding, '^(%S+) (%S+)')
     if of ~= fingerprint then return {'conflict', bound} end
     -- One that was erased since leaves its key to another.
     if exists(bound) then return {'replayed', bound} end
   end
-  redis.call('SET', IDEMPOTENCY .. digest, id .. ' ' .. fingerprint, 'EX', ttl_s)
+  if max_queued ~= '' and redis.call('ZCARD', QUEUED) + count > tonumber(max_queued) then
+    return {'full', id}
+  end
+  if digest ~= '' then
+    redis.call('SET', IDEMPOTENCY .. digest, id .. ' ' .. fingerprint, 'EX', ttl_s)
+  end
   return nil
 end
 
@@ -106,8 +110,9 @@ CREATE: Final = (
     PRELUDE
     + """
 -- ARGV: id, blob, sha256, format, bytes, key id, request id, callback, batch, retry of,
---   the callback's seal, Idempotency-Key's digest or '', its fingerprint, its ttl s
-local settled = settle(ARGV[1], ARGV[12], ARGV[13], ARGV[14])
+--   the callback's seal, how many jobs may wait or '', Idempotency-Key's digest or '', its
+--   fingerprint, its ttl s
+local settled = settle(ARGV[1], 1, unpack(ARGV, 12, 15))
 if settled then return settled end
 create_job(ARGV[1], {unpack(ARGV, 2)})
 return {'made', ARGV[1]}

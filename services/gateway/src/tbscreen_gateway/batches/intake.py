@@ -1,5 +1,6 @@
 """Makes a draft a batch: all its files become jobs at once, or nothing is left of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import uuid6
@@ -7,6 +8,7 @@ import uuid6
 from tbscreen_gateway.batches.draft import BatchDraft
 from tbscreen_gateway.intake import Origin, new_job
 from tbscreen_gateway.metrics import Metrics
+from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.promises import Promises
 from tbscreen_gateway.task_queue import TaskQueue
 from tbscreen_gateway.webhooks.seals import CallbackSeals
@@ -46,13 +48,14 @@ class BatchIntake:
         tasks: TaskQueue,
         metrics: Metrics,
         seals: CallbackSeals,
+        queue_full: Callable[[int], Refusal],
     ) -> None:
         self._batches = batches
         self._blobs = blobs
         self._tasks = tasks
         self._metrics = metrics
         self._seals = seals
-        self._promises = Promises(forgoing)
+        self._promises = Promises(forgoing, queue_full)
 
     async def accept(self, draft: BatchDraft, origin: Origin) -> AcceptedBatch:
         """Records and enqueues the files, or finds the batch that the key has made already.
@@ -62,7 +65,7 @@ class BatchIntake:
             origin: whose it is.
 
         Raises:
-            Refusal: `idempotency_conflict`; the files are erased.
+            Refusal: `idempotency_conflict` or `queue_full`; the files are erased.
             RedisError: see `Promises.make`.
         """
         batch = _new_batch(draft, origin, self._seals)
@@ -104,6 +107,10 @@ class _BatchOffer:
     @property
     def id(self) -> str:
         return self.batch.id
+
+    @property
+    def count(self) -> int:
+        return len(self.batch.jobs)
 
     def record(self) -> Creation:
         return self.batches.create(self.batch, self.key)
