@@ -10,6 +10,7 @@ from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.contracts import ImageFormat, JobError
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.jobs import JobStore, NewJob
+from tbscreen_shared.queue import connect_redis
 
 ERROR = JobError(code=ErrorCode.UNREADABLE_IMAGE, message="m")
 
@@ -48,6 +49,18 @@ async def test_the_queue_is_full_at_its_limit(jobs: JobStore, blobs: BlobStore) 
     await admission.check_open()
     queue(jobs, "2")
     assert (await refusal(admission))[0] is ErrorCode.QUEUE_FULL
+
+
+async def test_a_redis_that_can_not_be_asked_ends_no_upload_of_many_files(
+    blobs: BlobStore,
+) -> None:
+    nowhere = connect_redis("redis://127.0.0.1:1/0")
+    unreachable = JobStore(nowhere, result_ttl_s=600, max_attempts=3)
+    make(unreachable, blobs).check_on(jobs=5)
+    store_bytes(blobs, 10)
+    with pytest.raises(Refusal) as caught:
+        make(unreachable, blobs, max_stored_bytes=10).check_on(jobs=5)
+    assert caught.value.code is ErrorCode.STORAGE_FULL
 
 
 async def test_many_at_once_are_counted_before_they_come(jobs: JobStore, blobs: BlobStore) -> None:

@@ -59,7 +59,7 @@ def test_a_task_that_is_on_its_way_into_a_hand_is_not_taken_for_lost(
     monkeypatch.setattr("tbscreen_gateway.reconciliation._TASKLESS_S", 0.0)
     reconciler = Reconciler(redis, jobs, tasks, visibility_timeout_s=30)
     record(jobs, "1")
-    for _ in range(2):
+    for _ in range(3):
         tasks.send("1")
         task = redis.rpop(QUEUE_NAME)  # and not yet noted down
         assert reconciler.resend_lost() == 0
@@ -75,12 +75,15 @@ def test_a_backlogs_tasks_are_found_wherever_they_stand(
     for number in range(3):
         record(jobs, f"{number}")
     time.sleep(1.1)
-    # Behind younger ones, as after an outage in which the oldest could not be sent.
-    for number in range(300):
-        tasks.send(f"young-{number}")
-    for number in range(2):
-        tasks.send(f"{number}")
+    # Behind younger ones, as what a worker without a model gives back.
+    tasks.send("young")
+    (young,) = redis.lrange(QUEUE_NAME, 0, -1)
+    redis.lpush(QUEUE_NAME, *[young] * 300)
+    tasks.send("0")
+    redis.lpush(QUEUE_NAME, *[young] * 1200)
+    tasks.send("1")
     assert reconciler.resend_lost() == 1
+    assert reconciler.resend_lost() == 0
 
 
 def test_a_job_without_a_task_gets_one_in_each_visibility_timeout(

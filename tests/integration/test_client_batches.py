@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-import tbscreen.client
 from support.fake_bundle import publish_fake_bundle
 from support.fake_worker import working_fake
 from support.gateway_process import GatewayProcess, gateway_process
 from support.redis_server import running_redis
 from tbscreen import BatchNotFound, BatchTimeout, Client, UploadRefused
+from tbscreen.polling import WHOLE_BATCH
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -67,7 +67,7 @@ def test_a_folder_comes_back_by_index_and_its_names_stay_here(
 def test_more_items_than_a_page_holds_are_all_there(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tbscreen.client, "_WHOLE_BATCH", {"limit": "10"})
+    monkeypatch.setitem(WHOLE_BATCH, "limit", "10")
     batch = client.submit_batch(films(25))
     assert [item.index for item in batch.items] == list(range(25))
     assert [item.job_id for item in client.batch(batch.id).items] == [

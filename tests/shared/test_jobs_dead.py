@@ -131,6 +131,19 @@ def test_a_retry_that_dies_too_can_be_retried(store: JobStore, dead: DeadJobs) -
     assert job is not None and job.retry_of == "2"
 
 
+def test_a_full_queue_has_no_room_for_a_retry(store: JobStore, redis: Redis) -> None:
+    dead = DeadJobs(redis, result_ttl_s=60, max_queue_length=1)
+    give_up(store, "1")
+    store.create(new_job("2"))
+    assert dead.retry("1", new_id="new", blob="b", size_bytes=1).outcome is RetryOutcome.FULL
+    assert dead.contains("1")
+    assert store.get("new") is None
+    store.cancel("2")
+    assert dead.retry("1", new_id="new", blob="b", size_bytes=1).outcome is RetryOutcome.RETRIED
+    # What an earlier retry made is told in any case.
+    assert dead.retry("1", new_id="newer", blob="b", size_bytes=1).job_id == "new"
+
+
 def test_a_redis_without_memory_retries_nothing(
     store: JobStore, dead: DeadJobs, redis: Redis
 ) -> None:

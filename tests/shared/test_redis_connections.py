@@ -1,22 +1,22 @@
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
 import pytest
-from redis.exceptions import TimeoutError
+from redis.exceptions import RedisError, TimeoutError
 
 from support.redis_server import running_redis_server
 from tbscreen_shared.queue import connect_redis
-from tbscreen_shared.redis_connections import Silence
+from tbscreen_shared.redis_connections import RedisSilentError, Silence
 
-TIMEOUT_S = 0.5
+TIMEOUT_S = 1.0
 
 
-def waited_s(call: object) -> float:
-    assert callable(call)
+def waited_s(call: Callable[[], object]) -> float:
     started = time.perf_counter()
-    with pytest.raises(TimeoutError):
+    with pytest.raises((TimeoutError, RedisSilentError)):
         call()
     return time.perf_counter() - started
 
@@ -28,23 +28,23 @@ def test_of_many_calls_to_a_redis_that_hangs_few_wait(tmp_path: Path) -> None:
     ):
         client.ping()
         with server.paused():
-            assert waited_s(client.ping) > TIMEOUT_S
+            # With its repetition, which is the first look.
+            assert 2 * TIMEOUT_S < waited_s(client.ping) < 4 * TIMEOUT_S
             with ThreadPoolExecutor(8) as pool:
-                waits = list(pool.map(lambda _: waited_s(client.ping), range(100)))
+                waits = list(pool.map(lambda _: waited_s(client.ping), range(200)))
         resumed = time.monotonic()
         while True:
             try:
                 client.ping()
                 break
-            except TimeoutError:
+            except RedisError:
                 time.sleep(0.02)
-        assert time.monotonic() - resumed < 2
+        assert time.monotonic() - resumed < 3
         # The first to look has answered for all.
         with ThreadPoolExecutor(8) as pool:
             assert all(pool.map(lambda _: client.ping(), range(100)))
-    # A failed call is tried twice more, after a moment: that is the short wait of the others.
-    assert len([wait for wait in waits if wait > TIMEOUT_S]) <= 5
-    assert sorted(waits)[50] < TIMEOUT_S
+    assert len([wait for wait in waits if wait >= TIMEOUT_S]) <= 5
+    assert sorted(waits)[100] < TIMEOUT_S / 2
 
 
 def test_calls_that_began_before_the_silence_was_known_wait_once(tmp_path: Path) -> None:
@@ -60,9 +60,9 @@ def test_calls_that_began_before_the_silence_was_known_wait_once(tmp_path: Path)
             return waited_s(client.ping)
 
         with server.paused():
-            waits = list(pool.map(lambda _: ping(), range(8)))
-    # Without it: three times each.
-    assert max(waits) < 2 * TIMEOUT_S
+            waits = sorted(pool.map(lambda _: ping(), range(8)))
+    # The first of them repeats its call; without it all would wait three times.
+    assert waits[5] < 2 * TIMEOUT_S
 
 
 def test_without_a_shared_silence_each_call_waits(tmp_path: Path) -> None:
@@ -73,3 +73,48 @@ def test_without_a_shared_silence_each_call_waits(tmp_path: Path) -> None:
     ):
         assert waited_s(client.ping) > 3 * TIMEOUT_S
         assert waited_s(client.ping) > 3 * TIMEOUT_S
+
+
+def test_a_refused_call_leaves_its_connection_as_it_is(tmp_path: Path) -> None:
+    silence = Silence(look_every_s=60)
+    with (
+        running_redis_server(tmp_path) as server,
+        connect_redis(server.url, silence=silence) as client,
+    ):
+        mine = client.client_id()
+        silence.begin(object(), time.monotonic())
+        with pytest.raises(RedisSilentError):
+            client.client_id()
+        silence.end()
+        assert client.client_id() == mine
+
+
+def test_a_connection_that_died_while_others_were_answered_is_no_silence() -> None:
+    silence = Silence()
+    asked = time.monotonic()
+    silence.end()
+    silence.begin("mine", asked)
+    silence.check("other")
+    assert not silence.lasts
+
+
+def test_the_call_that_found_the_silence_may_be_repeated_once() -> None:
+    silence = Silence(look_every_s=60)
+    silence.begin("mine", time.monotonic())
+    silence.begin("another", time.monotonic())
+    for caller in ("another", "other"):
+        with pytest.raises(RedisSilentError):
+            silence.check(caller)
+    silence.check("mine")
+    with pytest.raises(RedisSilentError):
+        silence.check("mine")
+
+
+def test_one_call_in_each_turn_is_let_through() -> None:
+    silence = Silence(look_every_s=0.3)
+    silence.begin("first", time.monotonic())
+    for _ in range(2):
+        with pytest.raises(RedisSilentError):
+            silence.check("second")
+        time.sleep(0.35)
+        silence.check("second")

@@ -19,13 +19,13 @@ QUEUE_NAME: Final = "tbscreen"
 
 
 def connect_redis(url: str, *, timeout_s: float = 5.0, silence: Silence | None = None) -> "Redis":
-    """Returns a client that answers str, bounds every call in time and retries a broken connection.
+    """Returns a client that answers str, bounds each try in time and tries three times.
 
     Args:
         url: redis:// or rediss:// URL.
         timeout_s: for connecting and for each reply.
-        silence: lets many threads fail at once where the first of them has waited in vain; without
-            it every call waits for itself.
+        silence: lets calls fail at once with `RedisSilentError`, where one of them has waited in
+            vain; without it each waits for itself.
     """
     return Redis.from_url(
         url,
@@ -69,6 +69,8 @@ def make_celery_app(settings: SharedSettings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # Who sends waits for a free producer while those before wait for a Redis that hangs.
+        broker_pool_acquire_timeout=1.0,
         # Redis answers with an error what it can not do now, such as to write while it is full. A
         # worker connects again then; else its main process would end at the first one.
         broker_channel_error_retry=True,

@@ -1,18 +1,27 @@
 """Connections that leave a Redis which has become a replica, and wait for a silent one in turns."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any, Final
 
 from redis import Connection, SSLConnection
 from redis.connection import AbstractConnection
-from redis.exceptions import ConnectionError, ResponseError, TimeoutError
+from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
 
 _LOOK_EVERY_S: Final = 1.0
 
 
+class RedisSilentError(RedisError):
+    """Redis did not answer others a moment ago, so this call was not made.
+
+    No TimeoutError, which redis-py would make again, on a new connection, in the caller's time.
+    """
+
+
 class Silence:
-    """Whether Redis has left a call of this client without an answer.
+    """Whether Redis leaves the calls of a client without an answer.
 
     A call to a Redis that hangs holds its thread for the whole time-out. A server that answers all
     its requests out of one pool would soon have no thread left, for what needs no Redis either. So
@@ -24,60 +33,92 @@ class Silence:
         self._look_every_s = look_every_s
         self._lock = Lock()
         self._next_look: float | None = None
-        self._looking: object = None
+        self._answered_at = 0.0
+        self._repeats: object = None
+
+    @property
+    def lasts(self) -> bool:
+        """Whether calls fail at once."""
+        return self._next_look is not None and self._look_every_s > 0
 
     def check(self, caller: object) -> None:
-        """Lets a call through, or not. Who was let through to look may go on with all of its steps.
+        """Lets a call through, or not.
 
         Raises:
-            TimeoutError: Redis did not answer a moment ago.
+            RedisSilentError: it is not this one's turn.
+        """
+        if not self.lasts:
+            return
+        with self._lock:
+            now = time.monotonic()
+            if self._next_look is None:
+                return
+            if self._repeats is caller:
+                self._repeats = None
+            elif now < self._next_look:
+                raise RedisSilentError("Redis did not answer a moment ago")
+            else:
+                self._next_look = now + self._look_every_s
+
+    def begin(self, caller: object, asked_at: float) -> None:
+        """Takes note of a call that waited in vain since `asked_at`.
+
+        Where others were answered since, it was its connection that died. Otherwise redis-py's
+        repetition on a new one is the first look.
         """
         with self._lock:
-            if self._next_look is None or caller is self._looking:
-                return
-            now = time.monotonic()
-            if now < self._next_look:
-                raise TimeoutError("Redis did not answer a moment ago")
-            self._next_look, self._looking = now + self._look_every_s, caller
-
-    def begin(self) -> None:
-        """Takes note of a call that waited in vain."""
-        with self._lock:
-            self._next_look, self._looking = time.monotonic() + self._look_every_s, None
+            if self._next_look is None and self._answered_at < asked_at:
+                self._next_look = time.monotonic() + self._look_every_s
+                self._repeats = caller
 
     def end(self) -> None:
         """Takes note of an answer."""
+        self._answered_at = time.monotonic()
         if self._next_look is not None:
             with self._lock:
-                self._next_look = self._looking = None
+                self._next_look = self._repeats = None
 
 
 class _AttentiveConnection(AbstractConnection):
     def __init__(self, *args: Any, silence: Silence | None = None, **kwargs: Any) -> None:
         self._silence = silence or Silence(0)
+        self._is_asking = False
+        self._asked_at = 0.0
         super().__init__(*args, **kwargs)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Lets a call through as a whole: what it says to connect and log in is part of it."""
+        if self._is_asking:
+            yield
+            return
+        self._silence.check(self)
+        self._is_asking, self._asked_at = True, time.monotonic()
+        try:
+            yield
+        except TimeoutError:
+            self._silence.begin(self, self._asked_at)
+            raise
+        finally:
+            self._is_asking = False
 
     def connect_check_health(
         self, check_health: bool = True, retry_socket_connect: bool = True
     ) -> None:
         if self.is_connected:
             return
-        self._silence.check(self)
-        try:
+        with self._asking():
             super().connect_check_health(check_health, retry_socket_connect)
-        except TimeoutError:
-            self._silence.begin()
-            raise
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        self._silence.check(self)
-        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
+        with self._asking():
+            super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:
             answer = super().read_response(*args, **kwargs)
         except TimeoutError:
-            self._silence.begin()
+            self._silence.begin(self, self._asked_at)
             raise
         except ResponseError as error:
             self._silence.end()

@@ -282,7 +282,10 @@ async def test_a_batch_that_does_not_fit_into_the_queue_is_refused_as_a_whole(
         assert (answer.status_code, answer.json()["code"]) == (503, "queue_full")
         assert int(answer.headers["retry-after"]) > 0
         assert len(blob_files(blobs_dir)) == redis.zcard("tbscreen:queued") == 3
-        assert (await submit(client, *films(2))).status_code == 202
+        assert (await submit(client, *films(2), key="visit")).status_code == 202
+        again = await submit(client, *films(2), key="visit")
+        assert (again.status_code, again.headers["idempotency-replayed"]) == (202, "true")
+        assert len(blob_files(blobs_dir)) == 5
     assert (never.status_code, never.json()["code"]) == (413, "batch_too_large")
 
 

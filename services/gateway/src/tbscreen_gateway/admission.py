@@ -4,9 +4,10 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
+from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
 from tbscreen_gateway.problems import Refusal
@@ -122,6 +123,27 @@ class Admission:
             size_bytes: see there.
             arriving_bytes: what the volume must have room for beyond the reserve.
         """
+        self._check_queue(jobs)
+        self._check_volume(size_bytes, arriving_bytes)
+
+    def check_on(self, *, jobs: int) -> None:
+        """Looks again while an upload of many files is received.
+
+        A Redis that does not answer is no reason to throw away what is here: whether the queue has
+        room is seen once more when it is recorded.
+
+        Args:
+            jobs: how many radiographs are known by now.
+
+        Raises:
+            Refusal: `queue_full` or `storage_full`.
+            BlobError: the upload volume can not be looked at.
+        """
+        with suppress(RedisError):
+            self._check_queue(jobs)
+        self._check_volume()
+
+    def _check_queue(self, jobs: int) -> None:
         length = self._jobs.queue_length()
         if length + jobs > self._max_queue_length:
             raise self._queue_full(length, jobs)
@@ -130,6 +152,8 @@ class Admission:
             raise Refusal(
                 ErrorCode.STORAGE_FULL, "The job store is full until earlier results expire."
             )
+
+    def _check_volume(self, size_bytes: int = 0, arriving_bytes: int = 0) -> None:
         if time.monotonic() - self._measured_at > _MEASURE_EVERY_S:
             self._stored = self._blobs.usage()
             self._measured_at = time.monotonic()
@@ -165,7 +189,10 @@ class Admission:
 
     def _refusal(self, code: ErrorCode, detail: str, *, excess: int) -> Refusal:
         """Returns a refusal for `excess` jobs too many."""
-        rate = self._jobs.drain_rate()
+        try:
+            rate = self._jobs.drain_rate()
+        except RedisError:
+            rate = 0.0
         seconds = _STANDSTILL_S if rate <= 0 else math.ceil(excess / rate)
         retry_after_s = min(max(seconds, _SHORTEST_S), _LONGEST_S)
         return Refusal(code, detail, headers={"Retry-After": str(retry_after_s)})

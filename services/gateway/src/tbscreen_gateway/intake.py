@@ -38,19 +38,27 @@ class Origin:
     idempotency_key: str | None = None
     callback_url: str = ""
 
+    @property
+    def key_digest(self) -> str | None:
+        """Stands for the Idempotency-Key in Redis, whatever came with it; None without one."""
+        if self.idempotency_key is None:
+            return None
+        return hashlib.sha256(
+            f"{self.requester.key_id} {self.idempotency_key}".encode()
+        ).hexdigest()
+
     def key_for(self, fingerprint: str) -> IdempotencyKey | None:
         """Returns what stands for the Idempotency-Key in Redis; None without one.
 
         Args:
             fingerprint: SHA-256 that tells what was sent from anything else, hexadecimal.
         """
-        if self.idempotency_key is None:
+        if self.key_digest is None:
             return None
-        digest = hashlib.sha256(f"{self.requester.key_id} {self.idempotency_key}".encode())
         if self.callback_url:
             # Answered with a job that calls elsewhere, or nobody, it would be dropped in silence.
             fingerprint = hashlib.sha256(f"{fingerprint} {self.callback_url}".encode()).hexdigest()
-        return IdempotencyKey(digest.hexdigest(), fingerprint)
+        return IdempotencyKey(self.key_digest, fingerprint)
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,13 @@ _UNCLAIMED_S: Final = 7.0
 """How long a task may be in hand without a claim. A worker takes no more tasks than it has
 processes, so that each is claimed at once; where there is no model, it is looked for for 5 s."""
 
-_JOBS_LOOKED_AT: Final = 100
-_OLDEST_LOOKED_AT: Final = 200
+_JOBS_LOOKED_AT: Final = 300
+_OLDEST_LOOKED_AT: Final = 400
 """The oldest tasks are the oldest jobs', mostly: these spare reading the others in a backlog."""
 
 _TASKS_LOOKED_AT: Final = 1000
-"""More than the jobs: a task sent again stands behind younger ones, a duplicate beside its twin."""
+"""At either end. A task that could not be put to the front, or that a worker without a model gave
+back, is among the newest; a duplicate stands beside its twin."""
 
 _NEWEST_LOOKED_AT: Final = 100
 """Among so many a task is found that was sent just now, other gateways' uploads notwithstanding."""
@@ -123,6 +124,10 @@ class Reconciler:
             if missing:
                 present = self._jobs_with_tasks(count)
                 missing = [job_id for job_id in missing if job_id not in present]
+        if missing:
+            newest = cast("list[str]", self._redis.lrange(QUEUE_NAME, 0, _TASKS_LOOKED_AT - 1))
+            given_back = {_job_id_of(text) for text in newest}
+            missing = [job_id for job_id in missing if job_id not in given_back]
         return _seen_for(_MISSING_S, self._missing_since, missing)
 
     def _abandoned(self) -> list[str]:
@@ -145,7 +150,7 @@ class Reconciler:
         return [job_id for job_id in unclaimed if tasks[job_id] < 2]
 
     def _jobs_with_tasks(self, count: int) -> Counter[str | None]:
-        """Returns how many tasks in hand, and among the `count` oldest that wait, each job has."""
+        """Returns how many tasks in hand, or among the `count` oldest that wait, each job has."""
         # Not in MULTI, which a full Redis refuses: in the order that tasks go through them instead.
         with self._redis.pipeline(transaction=False) as both:
             # kombu pushes on the left: the oldest are at the right end.

@@ -1,6 +1,7 @@
 """Makes a new job of one that was given up. The old one stays as it is: a finished job is final."""
 
 import logging
+from collections.abc import Callable
 
 import uuid6
 
@@ -25,6 +26,7 @@ class Retrying:
         tasks: TaskQueue,
         callbacks: CallbackOutbox,
         seals: CallbackSeals,
+        queue_full: Callable[[int], Refusal],
     ) -> None:
         self._jobs = jobs
         self._dead = dead
@@ -32,6 +34,7 @@ class Retrying:
         self._tasks = tasks
         self._callbacks = callbacks
         self._seals = seals
+        self._queue_full = queue_full
 
     def retry(self, job_id: str, by: Requester) -> str:
         """Returns the id of the new job, or of the one that an earlier retry made.
@@ -41,7 +44,7 @@ class Retrying:
         erases, or a job whose task the reconciler sends.
 
         Raises:
-            Refusal: `job_not_found`, `job_not_dead` or `upload_gone`.
+            Refusal: `job_not_found`, `job_not_dead`, `upload_gone` or `queue_full`.
             BlobError: the upload volume is failing.
             RedisError: the job store can not be reached.
         """
@@ -68,6 +71,8 @@ class Retrying:
             self._blobs.erase(twin)
             if retry.outcome is RetryOutcome.RETRIED:
                 return retry.job_id
+            if retry.outcome is RetryOutcome.FULL:
+                raise self._queue_full(1)
             raise _gone() if retry.outcome is RetryOutcome.GONE else _not_dead()
         self._blobs.erase(blob)
         try:

@@ -39,6 +39,7 @@ from tbscreen_shared.jobs import (
     CallbackOutbox,
     DeadJobs,
     Forgoing,
+    IdempotencyKeys,
     JobStore,
     RetainedUploads,
 )
@@ -69,6 +70,7 @@ class Services:
     dead: DeadJobs
     retrying: Retrying
     admission: Admission
+    idempotency_keys: IdempotencyKeys
     upload_rates: RateLimiter
     intake: Intake
     batch_intake: BatchIntake
@@ -91,7 +93,8 @@ async def running_services(
 ) -> AsyncIterator[Services]:
     """Makes the gateway's parts, keeps their background work going, and ends them."""
     redis_url = settings.redis_url.get_secret_value()
-    redis = connect_redis(redis_url, silence=Silence())
+    silence = Silence()
+    redis = connect_redis(redis_url, silence=silence)
     probe_redis = connect_redis(redis_url, timeout_s=_PROBE_TIMEOUT_S, silence=Silence())
     jobs = JobStore(
         redis,
@@ -101,7 +104,7 @@ async def running_services(
     )
     blobs = BlobStore(settings.blobs_dir)
     models = ModelStore(settings.models_dir)
-    tasks = CeleryTaskQueue(settings)
+    tasks = CeleryTaskQueue(settings, silence)
     forgoing = Forgoing(redis)
     seals = CallbackSeals(settings.webhook_keys)
     admission = Admission(
@@ -122,7 +125,9 @@ async def running_services(
         "uploads", settings.rate_limit_per_minute, burst=max(1, settings.rate_limit_per_minute // 6)
     )
     reconciler = Reconciler(redis, jobs, tasks, visibility_timeout_s=settings.visibility_timeout_s)
-    dead = DeadJobs(redis, result_ttl_s=settings.result_ttl_s)
+    dead = DeadJobs(
+        redis, result_ttl_s=settings.result_ttl_s, max_queue_length=settings.max_queue_length
+    )
     sweeper = Sweeper(jobs, dead, RetainedUploads(redis), blobs)
     audit = AuditStream(redis)
     drain = AuditDrain(audit, AuditLog(settings.audit_dir, key=settings.audit_key()))
@@ -143,8 +148,9 @@ async def running_services(
                 models=models,
                 audit=audit,
                 dead=dead,
-                retrying=Retrying(jobs, dead, blobs, tasks, callbacks, seals),
+                retrying=Retrying(jobs, dead, blobs, tasks, callbacks, seals, queue_full),
                 admission=admission,
+                idempotency_keys=IdempotencyKeys(redis),
                 upload_rates=RateLimiter(redis, uploads_quota),
                 intake=intake,
                 batch_intake=batch_intake,

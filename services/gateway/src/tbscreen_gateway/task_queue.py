@@ -7,6 +7,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from tbscreen_shared.queue import SCREEN_TASK, make_celery_app
+from tbscreen_shared.redis_connections import Silence
 from tbscreen_shared.settings import SharedSettings
 
 
@@ -29,9 +30,15 @@ class TaskQueue(Protocol):
 
 
 class CeleryTaskQueue:
-    """The real queue. Safe to use from many threads."""
+    """The real queue. Safe to use from many threads.
 
-    def __init__(self, settings: SharedSettings) -> None:
+    Args:
+        settings: how to reach it.
+        silence: while it lasts nothing is sent: kombu's connections would wait for themselves.
+    """
+
+    def __init__(self, settings: SharedSettings, silence: Silence | None = None) -> None:
+        self._silence = silence
         self._celery: Celery = make_celery_app(settings)
         # Both are made lazily and without a lock; two first requests at once would make two.
         self._celery.finalize()
@@ -39,6 +46,8 @@ class CeleryTaskQueue:
 
     def send(self, job_id: str) -> None:
         """See `TaskQueue`."""
+        if self._silence is not None and self._silence.lasts:
+            raise TaskNotSentError("Redis does not answer")
         try:
             self._celery.send_task(SCREEN_TASK, args=[job_id], task_id=job_id)
         # AttributeError: kombu 5.7 loses its channel's connection where Redis dies in mid-publish

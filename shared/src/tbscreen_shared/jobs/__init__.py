@@ -22,6 +22,7 @@ from tbscreen_shared.jobs.creation import (
     Creation,
     Forgoing,
     IdempotencyKey,
+    IdempotencyKeys,
     NewJob,
     Requester,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "DueCallback",
     "Forgoing",
     "IdempotencyKey",
+    "IdempotencyKeys",
     "JobBrief",
     "JobStore",
     "NewBatch",

@@ -12,7 +12,7 @@ from typing import Final
 from redis import Redis
 
 from tbscreen_shared.contracts import ImageFormat
-from tbscreen_shared.jobs import transitions
+from tbscreen_shared.jobs import keys, transitions
 
 _FORGONE_S: Final = 3600
 """For how long an id that was given up can not be made: longer than a network delays a packet."""
@@ -109,6 +109,11 @@ class Creation:
         return cls(CreateOutcome(outcome), made)
 
 
+def queue_bound(max_queue_length: int | None) -> int | str:
+    """Returns how the scripts take the number of jobs that may wait."""
+    return "" if max_queue_length is None else max_queue_length
+
+
 def creation_arguments(
     key: IdempotencyKey | None, *, max_queue_length: int | None, ttl_s: int
 ) -> tuple[int | str, str, str, int]:
@@ -119,8 +124,19 @@ def creation_arguments(
         max_queue_length: how many jobs may wait, with those that it has; None for any number.
         ttl_s: of results.
     """
-    bound = "" if max_queue_length is None else max_queue_length
+    bound = queue_bound(max_queue_length)
     return (bound, key.digest, key.fingerprint, ttl_s) if key else (bound, "", "", ttl_s)
+
+
+class IdempotencyKeys:
+    """What is known of keys before what came with them is. Every method may raise `RedisError`."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+
+    def has_made(self, digest: str) -> bool:
+        """Tells whether a key has made a job or batch that still is, or was."""
+        return bool(self._redis.exists(f"{keys.IDEMPOTENCY_PREFIX}{digest}"))
 
 
 class Forgoing:

@@ -7,7 +7,7 @@ from typing import Final, cast
 from redis import Redis
 
 from tbscreen_shared.contracts import Job
-from tbscreen_shared.jobs.creation import NOBODY, Requester
+from tbscreen_shared.jobs.creation import NOBODY, Requester, queue_bound
 from tbscreen_shared.jobs.keys import DEAD, job_key
 from tbscreen_shared.jobs.records import to_job
 from tbscreen_shared.jobs.transitions import PRELUDE
@@ -15,13 +15,15 @@ from tbscreen_shared.jobs.transitions import PRELUDE
 _RETRY: Final = (
     PRELUDE
     + """
--- ARGV: id, id of the new job, its blob, bytes, key id, request id, its callback's seal
+-- ARGV: id, id of the new job, its blob, bytes, key id, request id, its callback's seal,
+--   how many jobs may wait or ''
 local id, new = ARGV[1], ARGV[2]
 local sha256, format, callback, retried_as = unpack(
   redis.call('HMGET', JOB .. id, 'sha256', 'format', 'callback', 'retried_as'))
 if not sha256 then return {'gone', ''} end
 if retried_as then return {'retried', retried_as} end
 if not redis.call('ZSCORE', DEAD, id) then return {'not_dead', ''} end
+if not has_room(1, ARGV[8]) then return {'full', ''} end
 create_job(new, {ARGV[3], sha256, format, ARGV[4], ARGV[5], ARGV[6], callback or '', '', id,
   ARGV[7]})
 redis.call('HSET', JOB .. id, 'retried_as', new)
@@ -39,6 +41,8 @@ class RetryOutcome(StrEnum):
     RETRIED = "retried"
     NOT_DEAD = "not_dead"
     GONE = "gone"
+    FULL = "full"
+    """The queue had no room for it."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,19 @@ class DeadPage:
 
 
 class DeadJobs:
-    """The dead-letter list. Every method may raise `redis.exceptions.RedisError`."""
+    """The dead-letter list. Every method may raise `redis.exceptions.RedisError`.
 
-    def __init__(self, redis: "Redis", *, result_ttl_s: int) -> None:
+    Args:
+        redis: where it is.
+        result_ttl_s: for how long a finished job is kept.
+        max_queue_length: how many jobs may wait; None for any number.
+    """
+
+    def __init__(
+        self, redis: "Redis", *, result_ttl_s: int, max_queue_length: int | None = None
+    ) -> None:
         self._redis = redis
+        self._bound = queue_bound(max_queue_length)
         self._ttl_s = result_ttl_s
         self._retry = redis.register_script(_RETRY)
 
@@ -139,7 +152,10 @@ class DeadJobs:
             callback_seal: of the dead job's callback URL, for the new job.
         """
         outcome, made = self._retry(
-            args=[job_id, new_id, blob, size_bytes, by.key_id, by.request_id, callback_seal]
+            args=[
+                *(job_id, new_id, blob, size_bytes, by.key_id, by.request_id),
+                *(callback_seal, self._bound),
+            ]
         )
         return Retry(RetryOutcome(outcome), made)
 

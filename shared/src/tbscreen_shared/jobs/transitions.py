@@ -44,6 +44,10 @@ local function exists(id)
   return redis.call('EXISTS', JOB .. id, BATCH .. id) > 0
 end
 
+local function has_room(count, max_queued)
+  return max_queued == '' or redis.call('ZCARD', QUEUED) + count <= tonumber(max_queued)
+end
+
 -- Returns what there is to say of an id that is not to be made, with `count` jobs, and nil where it
 -- is: its Idempotency-Key is bound to it then.
 local function settle(id, count, max_queued, digest, fingerprint, ttl_s)
@@ -56,9 +60,7 @@ local function settle(id, count, max_queued, digest, fingerprint, ttl_s)
     -- One that was erased since leaves its key to another.
     if exists(bound) then return {'replayed', bound} end
   end
-  if max_queued ~= '' and redis.call('ZCARD', QUEUED) + count > tonumber(max_queued) then
-    return {'full', id}
-  end
+  if not has_room(count, max_queued) then return {'full', id} end
   if digest ~= '' then
     redis.call('SET', IDEMPOTENCY .. digest, id .. ' ' .. fingerprint, 'EX', ttl_s)
   end

@@ -43,7 +43,7 @@ from tbscreen_gateway.examples import problem_answers
 from tbscreen_gateway.intake import Origin
 from tbscreen_gateway.pagination import PageDep, PageRequest, link_header
 from tbscreen_gateway.routes.callbacks import BATCH_CALLBACK_REQUESTS
-from tbscreen_gateway.routes.jobs import IfNoneMatch
+from tbscreen_gateway.routes.jobs import IfNoneMatch, admit
 from tbscreen_gateway.services import Services
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.threads import finish_in_thread
@@ -231,10 +231,12 @@ async def _take_in(request: Request, services: Services, origin: Origin) -> Acce
     limits.check_request_bytes(declared_bytes)
     await _charge(services, origin.requester, 0)
     with services.admission.slot(declared_bytes, key_id=origin.requester.key_id):
-        await services.admission.check_open(size_bytes=declared_bytes)
-        draft = await receive_batch(
-            request, services.blobs, limits, lambda files: services.admission.check(jobs=files)
-        )
+        is_repeat = await admit(services, origin, declared_bytes)
+
+        def check_room(files: int) -> None:
+            services.admission.check_on(jobs=0 if is_repeat else files)
+
+        draft = await receive_batch(request, services.blobs, limits, check_room)
     try:
         await _charge(services, origin.requester, len(draft.uploads))
     except BaseException:

@@ -224,13 +224,33 @@ async def take_in(
         await run_in_threadpool(services.upload_rates.charge, requester.key_id)
     max_upload_bytes = services.settings.max_upload_bytes
     size_bytes = min(int(request.headers.get("content-length", max_upload_bytes)), max_upload_bytes)
-    with services.admission.slot(size_bytes, key_id=requester.key_id):
-        await services.admission.check_open(size_bytes=size_bytes)
-        upload = await receive_upload(request, services.blobs, max_upload_bytes=max_upload_bytes)
     origin = Origin(requester=requester, idempotency_key=key, callback_url=callback_url)
+    with services.admission.slot(size_bytes, key_id=requester.key_id):
+        await admit(services, origin, size_bytes)
+        upload = await receive_upload(request, services.blobs, max_upload_bytes=max_upload_bytes)
     accepted = await services.intake.accept(upload, origin)
     request.scope["job_id"] = accepted.job_id
     return accepted
+
+
+async def admit(services: Services, origin: Origin, size_bytes: int) -> bool:
+    """Refuses what could not be kept, before its body is read.
+
+    Returns:
+        whether it finds a full queue, and comes with an Idempotency-Key that was used before: it
+        may be the repeat of what was accepted, which needs no place.
+    """
+    try:
+        await services.admission.check_open(size_bytes=size_bytes)
+    except Refusal as refusal:
+        digest = origin.key_digest
+        if refusal.code is not ErrorCode.QUEUE_FULL or digest is None:
+            raise
+        if not await run_in_threadpool(services.idempotency_keys.has_made, digest):
+            raise
+        await services.admission.check_open(jobs=0, size_bytes=size_bytes)
+        return True
+    return False
 
 
 async def follow(accepted: Accepted, services: Services, wait: Wait, request: Request) -> Job:
