@@ -8,6 +8,7 @@ from redis import Redis
 from support.blob_files import blob_files
 from support.fake_worker import FakeWorker
 from support.gateway_app import PNG, as_form, running_gateway
+from tbscreen_gateway.admission import Admission
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.task_queue import CeleryTaskQueue, TaskNotSentError
 from tbscreen_shared.jobs import JobStore
@@ -177,3 +178,35 @@ async def test_a_retry_is_refused_while_the_queue_is_full(
         answer = await client.post(f"/v1/jobs/{old}/retry")
         assert (answer.status_code, answer.json()["code"]) == (503, "queue_full")
         assert (await client.get("/v1/dead-jobs")).json()["total"] == 1
+
+
+async def test_a_retry_that_finds_the_queue_full_at_its_record_leaves_nothing(
+    settings: GatewaySettings,
+    worker: FakeWorker,
+    jobs: JobStore,
+    blobs_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def pass_all(*_: object) -> None:
+        """As for those that come together."""
+
+    full = settings.model_copy(update={"max_queue_length": 1})
+    async with running_gateway(full) as client:
+        old = await submit_dead(client, worker, jobs)
+        await client.post("/v1/jobs", files=as_form(PNG))
+        monkeypatch.setattr(Admission, "check_open", pass_all)
+        answer = await client.post(f"/v1/jobs/{old}/retry")
+        assert (answer.status_code, answer.json()["code"]) == (503, "queue_full")
+        assert (await client.get("/v1/dead-jobs")).json()["total"] == 1
+    assert len(blob_files(blobs_dir)) == 2
+
+
+async def test_a_repeated_retry_is_answered_though_the_queue_is_full(
+    settings: GatewaySettings, worker: FakeWorker, jobs: JobStore
+) -> None:
+    full = settings.model_copy(update={"max_queue_length": 1})
+    async with running_gateway(full) as client:
+        old = await submit_dead(client, worker, jobs)
+        first, again = [await client.post(f"/v1/jobs/{old}/retry") for _ in range(2)]
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json()["id"] == again.json()["id"]

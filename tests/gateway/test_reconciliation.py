@@ -78,7 +78,7 @@ def test_a_backlogs_tasks_are_found_wherever_they_stand(
     # Behind younger ones, as what a worker without a model gives back.
     tasks.send("young")
     (young,) = redis.lrange(QUEUE_NAME, 0, -1)
-    redis.lpush(QUEUE_NAME, *[young] * 300)
+    redis.lpush(QUEUE_NAME, *[young] * 500)
     tasks.send("0")
     redis.lpush(QUEUE_NAME, *[young] * 1200)
     tasks.send("1")

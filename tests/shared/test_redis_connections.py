@@ -1,15 +1,16 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
 from redis.exceptions import RedisError, TimeoutError
 
 from support.redis_server import running_redis_server
 from tbscreen_shared.queue import connect_redis
-from tbscreen_shared.redis_connections import RedisSilentError, Silence
+from tbscreen_shared.redis_connections import MasterConnection, RedisSilentError, Silence
 
 TIMEOUT_S = 1.0
 
@@ -63,6 +64,66 @@ def test_calls_that_began_before_the_silence_was_known_wait_once(tmp_path: Path)
             waits = sorted(pool.map(lambda _: ping(), range(8)))
     # The first of them repeats its call; without it all would wait three times.
     assert waits[5] < 2 * TIMEOUT_S
+
+
+def test_what_a_connection_says_after_a_long_rest_is_repeated_in_turns_too(tmp_path: Path) -> None:
+    together = Barrier(8)
+    with (
+        running_redis_server(tmp_path) as server,
+        connect_redis(server.url, timeout_s=TIMEOUT_S, silence=Silence()) as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        rested = [client.connection_pool.get_connection() for _ in range(8)]
+        for connection in rested:
+            connection.next_health_check = -1  # as after 15 s: it says PING first
+            client.connection_pool.release(connection)
+
+        def wait(_: int) -> float:
+            together.wait()
+            return waited_s(client.ping)
+
+        with server.paused():
+            waits = sorted(pool.map(wait, range(8)))
+    assert waits[5] < 2 * TIMEOUT_S
+
+
+def test_a_slow_handshake_is_one_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = MasterConnection._connect
+
+    def connect_slowly(self: MasterConnection) -> object:
+        time.sleep(0.3)
+        return connect(self)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(MasterConnection, "_connect", connect_slowly)
+    silence = Silence(look_every_s=0.05)
+    ended = Event()
+
+    def look_too() -> None:
+        while not ended.is_set():
+            with suppress(RedisSilentError):
+                silence.check("another")
+            time.sleep(0.01)
+
+    with (
+        running_redis_server(tmp_path) as server,
+        connect_redis(server.url, silence=silence) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        silence.begin("first", time.monotonic())
+        time.sleep(0.1)
+        others = pool.submit(look_too)
+        try:
+            deadline = time.monotonic() + 5
+            while True:
+                try:
+                    assert client.ping()
+                    break
+                except RedisSilentError:
+                    assert time.monotonic() < deadline
+        finally:
+            ended.set()
+        others.result()
+    assert not silence.lasts
 
 
 def test_without_a_shared_silence_each_call_waits(tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ class StackGauges:
 
     def _queue(self) -> dict[str, float]:
         response = httpx.get(f"{self._stack.url}/health", timeout=20, trust_env=False)
-        length = response.json()["queue_length"]
+        # A gateway whose connections are all taken refuses this one too: then there is no reading.
+        length = response.json().get("queue_length")
         return {} if length is None else {"queue_length": length}
 
 

@@ -69,8 +69,6 @@ def make_celery_app(settings: SharedSettings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # Who sends waits for a free producer while those before wait for a Redis that hangs.
-        broker_pool_acquire_timeout=1.0,
         # Redis answers with an error what it can not do now, such as to write while it is full. A
         # worker connects again then; else its main process would end at the first one.
         broker_channel_error_retry=True,

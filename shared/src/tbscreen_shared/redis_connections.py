@@ -108,7 +108,17 @@ class _AttentiveConnection(AbstractConnection):
         if self.is_connected:
             return
         with self._asking():
-            super().connect_check_health(check_health, retry_socket_connect)
+            # The call itself is repeated, in its turn; so nothing within it is.
+            super().connect_check_health(check_health, retry_socket_connect=False)
+
+    def check_health(self) -> None:
+        if not self.health_check_interval or time.monotonic() <= self.next_health_check:
+            return
+        try:
+            self._send_ping()  # type: ignore[no-untyped-call]
+        except (ConnectionError, TimeoutError) as error:
+            self.disconnect(error=error, health_check_failed=True)  # type: ignore[no-untyped-call]
+            raise
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         with self._asking():

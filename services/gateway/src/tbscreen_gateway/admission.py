@@ -72,7 +72,7 @@ class Admission:
         """Fails before a body is read that could not be accepted.
 
         Args:
-            jobs: how many radiographs it is known to hold.
+            jobs: how many radiographs it is known to hold; 0 needs no place in the queue.
             size_bytes: what it will take on the volume, as far as that is known. What other
                 uploads that have a slot announced counts against the volume's free space as well:
                 as a whole, so that of one that is half here the half counts twice.
@@ -145,7 +145,7 @@ class Admission:
 
     def _check_queue(self, jobs: int) -> None:
         length = self._jobs.queue_length()
-        if length + jobs > self._max_queue_length:
+        if jobs and length + jobs > self._max_queue_length:
             raise self._queue_full(length, jobs)
         used, may_use = self._jobs.memory_bytes()
         if may_use and used + (length + jobs) * _BYTES_PER_JOB > _MEMORY_SHARE * may_use:

@@ -18,6 +18,7 @@ from tbscreen_gateway.examples import (
     problem_answers,
 )
 from tbscreen_gateway.problems import Refusal
+from tbscreen_gateway.services import Services
 from tbscreen_shared.access import Scope
 from tbscreen_shared.contracts import Job
 from tbscreen_shared.errors import ErrorCode
@@ -96,7 +97,7 @@ async def retry(
     job_id: JobIdDep, request: Request, services: ServicesDep, caller: CallerDep
 ) -> Response:
     """Reads the radiograph of a dead job again, as a new job that owns it; the dead one stays."""
-    await services.admission.check_open()
+    await _admit(services, job_id)
     new_id = await run_in_threadpool(services.retrying.retry, job_id, requester_of(request))
     job = await run_in_threadpool(services.jobs.get, new_id)
     if job is None:
@@ -106,3 +107,14 @@ async def retry(
     if Scope.READ not in caller.scopes:
         job = job.model_copy(update={"result": None, "error": None})
     return accepted_response(job, {})
+
+
+async def _admit(services: Services, job_id: str) -> None:
+    """Refuses what could not be kept; who repeats a retry is told of the first one's job."""
+    try:
+        await services.admission.check_open()
+    except Refusal as refusal:
+        if refusal.code is not ErrorCode.QUEUE_FULL:
+            raise
+        if await run_in_threadpool(services.dead.retried_as, job_id) is None:
+            raise
