@@ -30,7 +30,7 @@ def test_of_many_calls_to_a_redis_that_hangs_few_wait(tmp_path: Path) -> None:
         client.ping()
         with server.paused():
             # With its repetition, which is the first look.
-            assert 2 * TIMEOUT_S < waited_s(client.ping) < 4 * TIMEOUT_S
+            assert 2 * TIMEOUT_S < waited_s(client.ping) < 6 * TIMEOUT_S
             with ThreadPoolExecutor(8) as pool:
                 waits = list(pool.map(lambda _: waited_s(client.ping), range(200)))
         resumed = time.monotonic()
