@@ -20,6 +20,7 @@ def test_httpx_reads_it_whole_knows_its_length_and_reads_it_again(
     with Upload(make(path)) as upload:
         for _ in range(2):
             request = httpx.Request("POST", "http://g/", files={"file": ("x", upload)})
+            # httpx names its stream by a type that need not be iterable; this one is.
             body = b"".join(request.stream)  # type: ignore[arg-type]
             assert path.read_bytes() in body
             assert int(request.headers["content-length"]) == len(body)
@@ -32,6 +33,7 @@ def test_a_thousand_files_take_one_descriptor(tmp_path: Path) -> None:
     before, most = open_files(), 0
     files = [("file", ("x", Upload(path))) for path in paths]
     request = httpx.Request("POST", "http://g/", files=files)
+    # As above.
     for _ in request.stream:  # type: ignore[union-attr]
         most = max(most, open_files())
     assert most <= before + 1

@@ -17,10 +17,11 @@ sys.modules.pop("zipfile", None)
 with atheris.instrument_imports(
     include=["PIL", "pydicom", "tbscreen_shared.imaging", "zipfile", "tbscreen_gateway.batches"]
 ):
+    # Imported to be instrumented; Pillow imports its plugins when the first file is read.
     import PIL.JpegImagePlugin
     import PIL.MpoImagePlugin
     import PIL.PngImagePlugin
-    import PIL.TiffImagePlugin  # noqa: F401  # Pillow imports them when the first file is read
+    import PIL.TiffImagePlugin  # noqa: F401
     import pydicom.pixels  # noqa: F401
 
     import tbscreen_gateway.batches.archive  # noqa: F401

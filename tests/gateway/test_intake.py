@@ -12,6 +12,7 @@ from tbscreen_gateway.incoming import Upload
 from tbscreen_gateway.intake import Accepted, Intake, Origin
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.problems import Refusal
+from tbscreen_gateway.promises import Promises
 from tbscreen_gateway.webhooks.seals import CallbackSeals
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.contracts import ImageFormat
@@ -51,15 +52,16 @@ def blobs(tmp_path: Path) -> BlobStore:
     return BlobStore(tmp_path)
 
 
-def queue_full(count: int) -> Refusal:
-    return Refusal(ErrorCode.QUEUE_FULL, f"no room for {count}")
+@pytest.fixture
+def promises(redis: Redis) -> Promises:
+    return Promises(Forgoing(redis), lambda _: Refusal(ErrorCode.QUEUE_FULL, "no room"))
 
 
 @pytest.fixture
 def intake(
-    store: UnreliableJobStore, redis: Redis, blobs: BlobStore, tasks: FakeTaskQueue
+    store: UnreliableJobStore, promises: Promises, blobs: BlobStore, tasks: FakeTaskQueue
 ) -> Intake:
-    return Intake(store, Forgoing(redis), blobs, tasks, Metrics(), CallbackSeals(()), queue_full)
+    return Intake(store, promises, blobs, tasks, Metrics(), CallbackSeals(()))
 
 
 def an_upload(blobs: BlobStore, sha256: str = "a" * 64) -> Upload:
@@ -88,7 +90,12 @@ async def test_what_is_recorded_is_promised_though_its_task_can_not_be_sent(
 
 
 async def test_what_was_not_recorded_leaves_nothing_behind(
-    intake: Intake, store: UnreliableJobStore, redis: Redis, blobs: BlobStore, tmp_path: Path
+    intake: Intake,
+    store: UnreliableJobStore,
+    redis: Redis,
+    promises: Promises,
+    blobs: BlobStore,
+    tmp_path: Path,
 ) -> None:
     store.loses = "call"
     with pytest.raises(ConnectionError):
@@ -98,7 +105,7 @@ async def test_what_was_not_recorded_leaves_nothing_behind(
             await asyncio.sleep(0.02)
     (forgone,) = redis.scan_iter("tbscreen:*")
     assert forgone.startswith("tbscreen:forgone:")
-    await intake.close()
+    await promises.close()
 
 
 async def test_what_was_recorded_without_an_answer_is_kept_whole_and_is_what_a_repeat_gets(

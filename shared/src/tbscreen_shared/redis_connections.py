@@ -1,5 +1,6 @@
 """Connections that leave a Redis which has become a replica, and wait for a silent one in turns."""
 
+# redis-py's connections are typed in part, hence what is ignored below.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

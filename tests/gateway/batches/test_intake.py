@@ -12,6 +12,7 @@ from tbscreen_gateway.batches.intake import BatchIntake
 from tbscreen_gateway.intake import Origin
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.problems import Refusal
+from tbscreen_gateway.promises import Promises
 from tbscreen_gateway.webhooks.seals import CallbackSeals
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.contracts import JobStatus
@@ -39,17 +40,16 @@ def blobs(tmp_path: Path) -> BlobStore:
     return BlobStore(tmp_path)
 
 
-def queue_full(count: int) -> Refusal:
-    return Refusal(ErrorCode.QUEUE_FULL, f"no room for {count}")
+@pytest.fixture
+def promises(redis: Redis) -> Promises:
+    return Promises(Forgoing(redis), lambda _: Refusal(ErrorCode.QUEUE_FULL, "no room"))
 
 
 @pytest.fixture
 def intake(
-    batches: BatchStore, redis: Redis, blobs: BlobStore, tasks: FakeTaskQueue
+    batches: BatchStore, promises: Promises, blobs: BlobStore, tasks: FakeTaskQueue
 ) -> BatchIntake:
-    return BatchIntake(
-        batches, Forgoing(redis), blobs, tasks, Metrics(), CallbackSeals(()), queue_full
-    )
+    return BatchIntake(batches, promises, blobs, tasks, Metrics(), CallbackSeals(()))
 
 
 def a_draft(blobs: BlobStore, *files: bytes) -> BatchDraft:

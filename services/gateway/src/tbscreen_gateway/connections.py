@@ -48,6 +48,7 @@ class DeadlineProtocol(H11Protocol):
         self._is_refused = False
         self._leftover_deadline: asyncio.TimerHandle | None = None
 
+    # A server on TCP is given no other transport.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the first wait, where there is a place left."""
         super().connection_made(transport)

@@ -1,14 +1,12 @@
 """Makes an upload a job: a 202 is a promise, so nothing is accepted by halves."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import uuid6
 
 from tbscreen_gateway.incoming import Upload
 from tbscreen_gateway.metrics import Metrics
-from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.promises import Promises
 from tbscreen_gateway.task_queue import TaskQueue
 from tbscreen_gateway.webhooks.seals import CallbackSeals
@@ -16,7 +14,6 @@ from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.jobs import (
     NOBODY,
     Creation,
-    Forgoing,
     IdempotencyKey,
     JobStore,
     NewJob,
@@ -75,19 +72,18 @@ class Intake:
     def __init__(
         self,
         jobs: JobStore,
-        forgoing: Forgoing,
+        promises: Promises,
         blobs: BlobStore,
         tasks: TaskQueue,
         metrics: Metrics,
         seals: CallbackSeals,
-        queue_full: Callable[[int], Refusal],
     ) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._tasks = tasks
         self._metrics = metrics
         self._seals = seals
-        self._promises = Promises(forgoing, queue_full)
+        self._promises = promises
 
     async def accept(self, upload: Upload, origin: Origin) -> Accepted:
         """Records and enqueues the upload, or finds the job that its key has made already.
@@ -102,10 +98,6 @@ class Intake:
         promise = await self._promises.make(offer)
         (self._metrics.replayed if promise.replayed else self._metrics.accepted).inc()
         return Accepted(promise.id, promise.replayed)
-
-    async def close(self) -> None:
-        """Leaves to the sweeper what is not settled."""
-        await self._promises.close()
 
 
 def new_job(upload: Upload, origin: Origin, seals: CallbackSeals, *, batch_id: str = "") -> NewJob:

@@ -22,6 +22,7 @@ from tbscreen_gateway.health import VERSION, HealthProbe
 from tbscreen_gateway.intake import Intake
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.own_events import OwnEvents
+from tbscreen_gateway.promises import Promises
 from tbscreen_gateway.rate_limits import Quota, RateLimiter
 from tbscreen_gateway.reconciliation import Reconciler
 from tbscreen_gateway.retrying import Retrying
@@ -105,7 +106,6 @@ async def running_services(
     blobs = BlobStore(settings.blobs_dir)
     models = ModelStore(settings.models_dir)
     tasks = CeleryTaskQueue(settings, silence)
-    forgoing = Forgoing(redis)
     seals = CallbackSeals(settings.webhook_keys)
     admission = Admission(
         jobs,
@@ -115,12 +115,12 @@ async def running_services(
         reserve_bytes=settings.reserve_bytes,
         max_concurrent_uploads=settings.max_concurrent_uploads,
     )
-    queue_full = admission.queue_full
-    intake = Intake(jobs, forgoing, blobs, tasks, metrics, seals, queue_full)
+    promises = Promises(Forgoing(redis), admission.queue_full)
+    intake = Intake(jobs, promises, blobs, tasks, metrics, seals)
     batches = BatchStore(
         redis, result_ttl_s=settings.result_ttl_s, max_queue_length=settings.max_queue_length
     )
-    batch_intake = BatchIntake(batches, forgoing, blobs, tasks, metrics, seals, queue_full)
+    batch_intake = BatchIntake(batches, promises, blobs, tasks, metrics, seals)
     uploads_quota = Quota(
         "uploads", settings.rate_limit_per_minute, burst=max(1, settings.rate_limit_per_minute // 6)
     )
@@ -148,7 +148,7 @@ async def running_services(
                 models=models,
                 audit=audit,
                 dead=dead,
-                retrying=Retrying(jobs, dead, blobs, tasks, callbacks, seals, queue_full),
+                retrying=Retrying(jobs, dead, blobs, tasks, callbacks, seals, admission.queue_full),
                 admission=admission,
                 idempotency_keys=IdempotencyKeys(redis),
                 upload_rates=RateLimiter(redis, uploads_quota),
@@ -181,8 +181,7 @@ async def running_services(
         await asyncio.gather(*background, return_exceptions=True)
         await wrong_keys.flush()
         await run_in_threadpool(drain.close)
-        await intake.close()
-        await batch_intake.close()
+        await promises.close()
         tasks.close()
         redis.close()
         probe_redis.close()

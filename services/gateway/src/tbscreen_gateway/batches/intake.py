@@ -1,6 +1,5 @@
 """Makes a draft a batch: all its files become jobs at once, or nothing is left of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import uuid6
@@ -8,7 +7,6 @@ import uuid6
 from tbscreen_gateway.batches.draft import BatchDraft
 from tbscreen_gateway.intake import Origin, new_job
 from tbscreen_gateway.metrics import Metrics
-from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.promises import Promises
 from tbscreen_gateway.task_queue import TaskQueue
 from tbscreen_gateway.webhooks.seals import CallbackSeals
@@ -17,7 +15,6 @@ from tbscreen_shared.jobs import (
     BatchEntry,
     BatchStore,
     Creation,
-    Forgoing,
     IdempotencyKey,
     NewBatch,
 )
@@ -43,19 +40,18 @@ class BatchIntake:
     def __init__(
         self,
         batches: BatchStore,
-        forgoing: Forgoing,
+        promises: Promises,
         blobs: BlobStore,
         tasks: TaskQueue,
         metrics: Metrics,
         seals: CallbackSeals,
-        queue_full: Callable[[int], Refusal],
     ) -> None:
         self._batches = batches
         self._blobs = blobs
         self._tasks = tasks
         self._metrics = metrics
         self._seals = seals
-        self._promises = Promises(forgoing, queue_full)
+        self._promises = promises
 
     async def accept(self, draft: BatchDraft, origin: Origin) -> AcceptedBatch:
         """Records and enqueues the files, or finds the batch that the key has made already.
@@ -75,10 +71,6 @@ class BatchIntake:
         count = len(batch.jobs)
         (self._metrics.replayed if promise.replayed else self._metrics.accepted).inc(count)
         return AcceptedBatch(promise.id, None if promise.replayed else batch)
-
-    async def close(self) -> None:
-        """Leaves to the sweeper what is not settled."""
-        await self._promises.close()
 
 
 def _new_batch(draft: BatchDraft, origin: Origin, seals: CallbackSeals) -> NewBatch:
