@@ -33,6 +33,8 @@ _CAPACITY_FOR_S = 60
 _MOST_UNDER_WAY = 250
 """Each waits on a connection, and the gateway gives one client 375. More are only there while a
 neighbour slows the machine down; what is withheld then is told."""
+_CROWD_FOR_S = 60
+"""As many as that before the hour: what they leave in memory is no growth within it."""
 # Growth within an hour that counts as none: a share of the level, and never less than an amount.
 _TOLERANCES = (
     ("rss_mb", 0.02, 1.0),
@@ -141,6 +143,12 @@ def main() -> int:
         capacity = measure_capacity(stack.url, radiographs, seconds=_CAPACITY_FOR_S)
         rate = arguments.rate or _SHARE * capacity
         print(f"{capacity:.1f} radiographs/s, load {rate:.1f}/s", flush=True)
+        crowd = Load(
+            stack.url, radiographs, rate_per_s=2 * capacity, most_under_way=_MOST_UNDER_WAY
+        )
+        with running_load(crowd):
+            time.sleep(_CROWD_FOR_S)
+        crowd.settle()
         load = Load(stack.url, radiographs, rate_per_s=rate, most_under_way=_MOST_UNDER_WAY)
         with running_load(load):
             samples = sample(stack, load, 60 * arguments.minutes, arguments.csv)
