@@ -66,7 +66,7 @@ def test_every_header_is_needed(name: str) -> None:
     "change",
     [
         {"Webhook-Id": "job-2"},
-        {"Webhook-Timestamp": str(int(time.time()) + 1)},
+        {"Webhook-Timestamp": str(int(time.time()) - 60)},
         {"Webhook-Signature": ""},
         {"Webhook-Signature": "v1,"},
         {"Webhook-Signature": "v1,é"},
@@ -81,7 +81,7 @@ def test_what_was_changed_is_refused(change: dict[str, str]) -> None:
         verify_webhook(BODY + b"\n", signed(), SECRET)
 
 
-@pytest.mark.parametrize("seconds", [-301, 301])
+@pytest.mark.parametrize("seconds", [-310, 310])
 def test_an_old_webhook_is_no_webhook_nor_is_one_of_the_future(seconds: int) -> None:
     with pytest.raises(InvalidWebhook, match="within"):
         verify_webhook(BODY, signed(at=int(time.time()) + seconds), SECRET)

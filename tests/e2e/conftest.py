@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from support.compose import ROOT, ComposeStack, running_stack
 from support.radiographs import radiograph_files
@@ -77,6 +77,7 @@ def living_models(http: httpx.Client) -> Callable[[], list[str]]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, or Playwright's own."""
+    expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(
             executable_path=shutil.which("chromium") or shutil.which("google-chrome"),

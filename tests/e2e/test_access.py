@@ -91,6 +91,7 @@ def test_a_clinician_signs_in_reads_a_radiograph_and_signs_out(
     expect(page.locator(".failure h4").last).to_have_text("You are not signed in")
     key.fill(guarded.token)
     key.press("Enter")
+    expect(page.locator("#sign-in")).to_be_hidden()
     page.get_by_role("button", name="Try again").click()
     expect(page.locator(".prediction-text").last).not_to_have_text("", timeout=60_000)
     assert page.locator("article.card").count() == 2

@@ -33,7 +33,7 @@ def test_a_dropped_radiograph_is_answered_on_the_page(
     expect(card.locator("img.radiograph")).to_be_visible()
     expect(page.get_by_text("not a medical device")).to_be_visible()
     page.screenshot(path=artifacts / "page.png", full_page=True)
-    assert heatmap.evaluate("image => image.naturalWidth") > 0
+    assert heatmap.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     assert complaints == []
     assert outside == [], "the page must work without a network"
 

@@ -36,6 +36,7 @@ def labelled_phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.timeout(1200)
 def test_workers_swap_to_a_freshly_trained_model_without_losing_a_job(
     stack: ComposeStack,
     http: httpx.Client,

@@ -2,7 +2,8 @@
 
 import time
 
-from faults.scene import Scene, served_versions, wait_until
+from faults.scene import Scene, served_versions
+from support.waits import wait_until
 
 _DAMAGED_FOR_S = 6.0
 """Several rounds of the workers' watch on the volume."""
@@ -64,5 +65,6 @@ def _wait_for(scene: Scene, version: str) -> None:
     wait_until(
         lambda: set(served_versions(scene.stack)) == {version},
         timeout_s=60,
+        every_s=0.2,
         what=f"every worker with {version}",
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from faults.bundles import corrupt_new_bundle
 from faults.images import bomb
-from faults.scene import GATEWAY, WORKER, Scene, wait_until
+from faults.scene import GATEWAY, WORKER, Scene
 from support.containers import (
     docker,
     kill_child,
@@ -22,6 +22,7 @@ from support.containers import (
     started_at,
     wait_until_restarted,
 )
+from support.waits import wait_until
 
 _STACKS = Path(__file__).parent / "stacks"
 CALLBACKS = _STACKS / "callbacks.yml"
@@ -169,6 +170,7 @@ def _restart_everything(scene: Scene) -> float:
             wait_until(
                 functools.partial(_is_healthy, container),
                 timeout_s=90,
+                every_s=0.2,
                 what=f"a healthy {service}",
             )
     return time.monotonic()

@@ -1,7 +1,6 @@
 """Where a fault happens: the stack, under a load that goes on."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,18 +58,6 @@ class Scene:
                     entry.close(job)
                     break
         return entry
-
-
-def wait_until(holds: Callable[[], bool], *, timeout_s: float, what: str) -> None:
-    """Looks a few times a second.
-
-    Raises:
-        AssertionError: it does not hold after `timeout_s`.
-    """
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, f"{what}: not within {timeout_s:.0f} s"
-        time.sleep(0.2)
 
 
 def living_workers(stack: ComposeStack) -> list[dict[str, Any]]:

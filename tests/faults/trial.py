@@ -10,13 +10,14 @@ from datetime import date
 from pathlib import Path
 
 from faults.catalogue import Fault
-from faults.scene import Scene, jobs_done, wait_until
+from faults.scene import Scene, jobs_done
 from support.announcements import DoneAnnouncements
 from support.callbacks import Callbacks
 from support.compose import ComposeStack
 from support.containers import run_python
 from support.ledger import Ledger, percentile
 from support.load import Load, changed_since, running_load
+from support.waits import wait_until
 
 _BASELINE_S = 5.0
 _CALM_S = 4.0
@@ -188,13 +189,16 @@ class Laboratory:
             wait_until(
                 lambda: job_ids <= self.callbacks.told().keys(),
                 timeout_s=_TOLD_IN_S,
+                every_s=0.2,
                 what="every webhook",
             )
         return job_ids - self.callbacks.told().keys()
 
     def _uploads_left(self, before: int) -> int:
         with suppress(AssertionError):
-            wait_until(lambda: self._uploads() <= before, timeout_s=10, what="a clean store")
+            wait_until(
+                lambda: self._uploads() <= before, timeout_s=10, every_s=0.2, what="a clean store"
+            )
         return max(0, self._uploads() - before)
 
     def _uploads(self) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from support.gateway_process import gateway_process
+from support.waits import wait_until
 from tbscreen_gateway import connections
 from tbscreen_gateway.connection_limits import ConnectionLimits
 from tbscreen_gateway.connections import limited_protocol
@@ -57,13 +58,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[uvicorn.Server, in
         yield running
 
 
-def wait_until(is_so: Callable[[], object], within_s: float = 10) -> None:
-    deadline = time.monotonic() + within_s
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def connect(port: int, source: str = "127.0.0.1", buffer_bytes: int = 0) -> socket.socket:
     connection = socket.socket()
     if buffer_bytes:
@@ -105,7 +99,7 @@ def test_who_waits_for_an_answer_is_no_reader_that_stalls(
     server: tuple[uvicorn.Server, int],
 ) -> None:
     _, port = server
-    assert httpx.get(f"http://127.0.0.1:{port}/late").text == "late"
+    assert httpx.get(f"http://127.0.0.1:{port}/late", timeout=60).text == "late"
 
 
 def test_a_client_with_too_many_connections_is_told_and_others_are_served() -> None:

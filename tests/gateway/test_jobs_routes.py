@@ -238,6 +238,9 @@ async def test_a_repeat_whose_job_is_erased_meanwhile_is_told_so(
             "/v1/jobs", params={"wait": 9}, files=as_form(PNG), headers={"Idempotency-Key": "k"}
         )
     )
+    async with asyncio.timeout(10):
+        while "tbscreen_uploads_replayed_total 1.0" not in (await client.get("/metrics")).text:
+            await asyncio.sleep(0.02)
     await asyncio.sleep(0.5)
     for _ in range(2):
         jobs.cancel(job_id)

@@ -15,20 +15,25 @@ def retry_after(limiter: RateLimiter, caller: str = "clinic") -> int:
     return int(caught.value.headers["Retry-After"])
 
 
+def charge_when_allowed(limiter: RateLimiter) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return limiter.charge("clinic")
+        except Refusal:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
 def test_a_burst_is_served_and_then_one_in_each_interval(redis: Redis) -> None:
-    limiter = RateLimiter(redis, Quota("q", per_minute=120, burst=5))
+    limiter = RateLimiter(redis, Quota("q", per_minute=30, burst=5))
     begun = time.monotonic()
     for _ in range(5):
         limiter.charge("clinic")
-    assert retry_after(limiter) == 1
-    served = 0
-    while time.monotonic() - begun < 2.2:
-        try:
-            limiter.charge("clinic")
-            served += 1
-        except Refusal:
-            time.sleep(0.02)
-    assert served in (4, 5), "one each half second"
+    assert 1 <= retry_after(limiter) <= 2
+    for served in (1, 2):
+        charge_when_allowed(limiter)
+        assert time.monotonic() - begun > 2 * served - 0.1, "one each two seconds"
 
 
 def test_what_costs_much_is_served_once_and_paid_for_afterwards(redis: Redis) -> None:
@@ -51,11 +56,11 @@ def test_a_clock_that_is_set_back_locks_nobody_out(redis: Redis) -> None:
 
 
 def test_callers_and_quotas_count_apart_and_looking_is_free(redis: Redis) -> None:
-    limiter = RateLimiter(redis, Quota("q", per_minute=60, burst=1))
+    limiter = RateLimiter(redis, Quota("q", per_minute=6, burst=1))
     for _ in range(3):
         limiter.charge("clinic", cost=0)
     limiter.charge("clinic")
-    assert retry_after(limiter) == 1
+    assert 1 <= retry_after(limiter) <= 10
     limiter.charge("pacs")
     RateLimiter(redis, Quota("other", per_minute=60, burst=1)).charge("clinic")
 

@@ -66,7 +66,7 @@ def test_uploads_that_a_job_needs_stay_and_the_rest_goes(
         jobs.fail(name, error)
     jobs.cancel("erased")
     upload(blobs)  # its gateway died before the record
-    young = upload(blobs, age_s=0)
+    young = upload(blobs, age_s=-60)
 
     sweeper = make_sweeper(redis, jobs, blobs, abandoned_after_s=0.5)
     assert sweeper.sweep() == 0, "an orphan must be seen as one for as long as that"
@@ -121,14 +121,14 @@ def test_a_dead_job_leaves_the_list_with_its_record(redis: Redis, blobs: BlobSto
 def test_a_retained_upload_is_erased_when_its_time_is_over_and_not_before(
     redis: Redis, blobs: BlobStore, tmp_path: Path
 ) -> None:
-    jobs = JobStore(redis, result_ttl_s=600, max_attempts=3, retain_uploads_s=1)
+    jobs = JobStore(redis, result_ttl_s=600, max_attempts=3, retain_uploads_s=3)
     blob = upload(blobs)
     record(jobs, "1", blob)
     jobs.fail("1", JobError(code=ErrorCode.UNREADABLE_IMAGE, message="m"))
     sweeper = make_sweeper(redis, jobs, blobs, abandoned_after_s=0)
     assert sweeper.sweep() == 0
     assert [path.name for path in blob_files(tmp_path)] == [blob]
-    time.sleep(2.1)
+    time.sleep(4.1)
     assert sweeper.sweep() == 1
     assert blob_files(tmp_path) == []
     assert sweeper.sweep() == 0
@@ -147,8 +147,8 @@ async def test_a_batch_that_comes_for_longer_than_that_keeps_its_files(
     jobs: JobStore, redis: Redis, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(draft, "_KEEP_EVERY_S", 0.2)
-    sweeper = make_sweeper(redis, jobs, blobs, abandoned_after_s=1)
-    pieces = iter([part(PNG), part(PNG)[:-9], *[b"x" * 2000] * 30, part(PNG)[-9:], b"--edge--\r\n"])
+    sweeper = make_sweeper(redis, jobs, blobs, abandoned_after_s=2)
+    pieces = iter([part(PNG), part(PNG)[:-9], *[b"x" * 2000] * 45, part(PNG)[-9:], b"--edge--\r\n"])
     sent = SentRequest([])
 
     async def trickle() -> dict[str, object]:

@@ -39,7 +39,13 @@ async def listening(redis_url: str) -> AsyncIterator[FinishedJobs]:
 
 
 @pytest.fixture
-def waiter(jobs: JobStore, listening: FinishedJobs) -> JobWaiter:
+def only_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks again by itself."""
+    monkeypatch.setattr(waiting_module, "_RECHECK_S", 60.0)
+
+
+@pytest.fixture
+def waiter(jobs: JobStore, listening: FinishedJobs, only_woken: None) -> JobWaiter:
     return JobWaiter(jobs, listening)
 
 
@@ -54,16 +60,13 @@ def start_waiting(
     return asyncio.create_task(waiter.get("1", wait_s=wait_s, request=request))
 
 
-async def test_a_wait_ends_within_a_tenth_of_a_second_of_the_finish(
-    waiter: JobWaiter, jobs: JobStore
-) -> None:
+async def test_the_finish_ends_a_wait(waiter: JobWaiter, jobs: JobStore) -> None:
     create(jobs)
     waiting = start_waiting(waiter, 20)
     await asyncio.sleep(0.5)
-    finished_at = time.perf_counter()
     await asyncio.to_thread(jobs.fail, "1", ERROR)
-    job = await waiting
-    assert time.perf_counter() - finished_at < 0.1
+    async with asyncio.timeout(10):
+        job = await waiting
     assert job is not None and job.status is JobStatus.FAILED
 
 
@@ -72,7 +75,7 @@ async def test_all_who_wait_for_a_job_are_woken(waiter: JobWaiter, jobs: JobStor
     waits = [start_waiting(waiter, 20) for _ in range(30)]
     await asyncio.sleep(0.3)
     await asyncio.to_thread(jobs.fail, "1", ERROR)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         finished = await asyncio.gather(*waits)
     assert {job.status for job in finished if job} == {JobStatus.FAILED}
 
@@ -82,7 +85,7 @@ async def test_a_job_that_finished_before_anyone_listened_is_seen_at_once(
 ) -> None:
     create(jobs)
     jobs.fail("1", ERROR)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         job = await start_waiting(waiter, 20)
     assert job is not None and job.status.is_final
 
@@ -93,12 +96,12 @@ async def test_a_wait_ends_with_its_time_and_the_unfinished_job(
     create(jobs)
     started = time.perf_counter()
     job = await start_waiting(waiter, 0.4)
-    assert 0.35 < time.perf_counter() - started < 1.5
+    assert 0.35 < time.perf_counter() - started < 10
     assert job is not None and job.status is JobStatus.QUEUED
 
 
 async def test_nobody_waits_for_an_unknown_job(waiter: JobWaiter) -> None:
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         assert await start_waiting(waiter, 20) is None
 
 
@@ -108,7 +111,7 @@ async def test_a_wait_ends_when_its_client_leaves(waiter: JobWaiter, jobs: JobSt
     waiting = start_waiting(waiter, 20, client)
     await asyncio.sleep(0.2)
     client.left.set()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await waiting
 
 
@@ -119,7 +122,7 @@ async def test_every_wait_ends_when_the_server_is_about_to_stop(
     waiting = start_waiting(waiter, 20)
     await asyncio.sleep(0.2)
     listening.release()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         job = await waiting
         assert job is not None and job.status is JobStatus.QUEUED
         await start_waiting(waiter, 20)
@@ -147,14 +150,14 @@ async def test_a_finish_that_was_not_announced_is_found_by_looking_again(
 
 
 async def test_a_finish_missed_while_nobody_listened_is_made_up_for_on_subscribing(
-    jobs: JobStore, redis_url: str
+    jobs: JobStore, redis_url: str, only_woken: None
 ) -> None:
     finished = FinishedJobs(redis_url)
     create(jobs)
     waiting = start_waiting(JobWaiter(jobs, finished), 20)
     await asyncio.sleep(0.2)
     await asyncio.to_thread(jobs.fail, "1", ERROR)
-    async with finished.listening(), asyncio.timeout(1.5):
+    async with finished.listening(), asyncio.timeout(10):
         job = await waiting
     assert job is not None and job.status is JobStatus.FAILED
 
@@ -165,7 +168,7 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
         yield running
 
 
-async def test_a_wait_outlives_a_restart_of_redis(server: RedisServer) -> None:
+async def test_a_wait_outlives_a_restart_of_redis(server: RedisServer, only_woken: None) -> None:
     finished = FinishedJobs(server.url)
     with connect_redis(server.url) as redis:
         jobs = JobStore(redis, result_ttl_s=600, max_attempts=3)
@@ -178,11 +181,10 @@ async def test_a_wait_outlives_a_restart_of_redis(server: RedisServer) -> None:
             assert not waiting.done()
             await asyncio.to_thread(server.start)
             await asyncio.sleep(1.5)
-            finished_at = time.perf_counter()
             await asyncio.to_thread(jobs.fail, "1", ERROR)
-            job = await waiting
+            async with asyncio.timeout(10):
+                job = await waiting
     assert job is not None and job.status is JobStatus.FAILED
-    assert time.perf_counter() - finished_at < 0.5
 
 
 async def test_a_wait_on_a_redis_that_stays_away_ends_in_its_error(server: RedisServer) -> None:
@@ -201,13 +203,12 @@ async def test_a_wait_on_a_redis_that_stays_away_ends_in_its_error(server: Redis
 async def test_a_connection_that_dies_in_silence_is_given_up_and_made_anew(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(waiting_module, "_REDIS_TIMEOUT_S", 0.2)
-    with connect_redis(server.url) as redis:
-        async with FinishedJobs(server.url).listening():
-            await asyncio.sleep(1)
-            assert "lost the subscription" not in caplog.text
-            redis.client_pause(3000)
-            async with asyncio.timeout(2):
+    monkeypatch.setattr(waiting_module, "_REDIS_TIMEOUT_S", 1.5)
+    async with FinishedJobs(server.url).listening():
+        await asyncio.sleep(4)
+        assert "lost the subscription" not in caplog.text
+        with server.paused():
+            async with asyncio.timeout(20):
                 while "lost the subscription" not in caplog.text:
                     await asyncio.sleep(0.05)
 

@@ -10,6 +10,7 @@ import pytest
 
 from support.radiographs import radiograph_files
 from support.serving import MODELS_DIR, Serving, run_tbscreen, running_serve
+from support.waits import wait_until
 from tbscreen import Client, JobFailed, JobNotFound, UploadRefused
 
 
@@ -47,7 +48,7 @@ def test_radiographs_are_answered_with_the_published_model(
         assert 0 <= result["probability"] <= 1
         assert result["model"]["version"] == version
         assert Path(line["heatmap"]).read_bytes().startswith(b"\x89PNG")
-    assert serving.uploads_at_rest() == []
+    wait_until(lambda: not serving.uploads_at_rest(), timeout_s=20, what="the erasure")
 
 
 def test_csv_has_a_row_for_each_file_good_or_bad(

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -19,6 +19,7 @@ from support.fake_bundle import publish_fake_bundle
 from support.fake_worker import working_fake
 from support.gateway_process import GatewayProcess, gateway_process
 from support.redis_server import RedisServer, running_redis_server
+from support.waits import wait_until
 from tbscreen_gateway.reconciliation import Reconciler
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.sweeping import Sweeper
@@ -79,13 +80,6 @@ def submit(gateway: GatewayProcess, body: bytes, **headers: str) -> httpx.Respon
         headers={"Content-Type": FORM, **headers},
         timeout=60,
     )
-
-
-def wait_until(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def recorded(redis: Redis) -> set[str]:
@@ -209,7 +203,7 @@ def test_a_gateway_killed_while_a_batch_comes_in_has_promised_nothing_and_its_fi
     )
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
         connection.sendall(head.encode() + body[: len(body) * 3 // 4])
-        wait_until(lambda: len(blob_files(gateway.blobs_dir)) > 20)
+        wait_until(lambda: len(blob_files(gateway.blobs_dir)) > 20, every_s=0.005)
         gateway.signal(signal.SIGKILL)
         gateway.stop()
     left = blob_files(gateway.blobs_dir)
@@ -248,7 +242,7 @@ def read_those_without_tasks_too(server: RedisServer, redis: Redis) -> None:
 def test_a_gateway_killed_while_it_sends_a_batchs_tasks_leaves_a_whole_batch_that_is_read(
     gateway: GatewayProcess, server: RedisServer
 ) -> None:
-    count = 200
+    count = 600
 
     def submit_in_vain() -> None:
         with pytest.raises(httpx.TransportError):
@@ -257,7 +251,7 @@ def test_a_gateway_killed_while_it_sends_a_batchs_tasks_leaves_a_whole_batch_tha
     submitting = threading.Thread(target=submit_in_vain)
     submitting.start()
     with connect_redis(server.url) as redis:
-        wait_until(lambda: int(redis.llen(QUEUE_NAME)) > 20)
+        wait_until(lambda: int(redis.llen(QUEUE_NAME)) > 20, every_s=0.005)
         gateway.signal(signal.SIGKILL)
         gateway.stop()
         submitting.join()
@@ -279,22 +273,23 @@ def test_a_redis_killed_while_a_recorded_batchs_tasks_are_sent_costs_none_of_it(
     gateway: GatewayProcess, server: RedisServer
 ) -> None:
     answers: list[httpx.Response] = []
-    body = form_of(200)
+    count = 600
+    body = form_of(count)
     submitting = threading.Thread(
         target=lambda: answers.append(submit(gateway, body, **{"Idempotency-Key": "k"}))
     )
     submitting.start()
     with connect_redis(server.url) as redis:
-        wait_until(lambda: int(redis.llen(QUEUE_NAME)) > 20)
+        wait_until(lambda: int(redis.llen(QUEUE_NAME)) > 20, every_s=0.005)
         server.kill()
     submitting.join()
     assert answers[0].status_code == 202
     server.start()
     with connect_redis(server.url) as redis:
-        assert int(redis.llen(QUEUE_NAME)) < 200, "killed too late"
+        assert int(redis.llen(QUEUE_NAME)) < count, "killed too late"
         again = submit(gateway, body, **{"Idempotency-Key": "k"})
         assert (again.status_code, again.headers["idempotency-replayed"]) == (202, "true")
         assert again.headers["location"] == answers[0].headers["location"]
         read_those_without_tasks_too(server, redis)
     batch = httpx.get(f"{gateway.url}{again.headers['location']}").json()
-    assert (batch["finished"], batch["counts"]["succeeded"]) == (True, 200)
+    assert (batch["finished"], batch["counts"]["succeeded"]) == (True, count)

@@ -3,7 +3,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -15,6 +15,7 @@ from support.fake_worker import working_fake
 from support.gateway_process import GatewayProcess, gateway_process
 from support.radiographs import radiograph_files
 from support.redis_server import running_redis
+from support.waits import wait_until
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 BOUNDARY = "edge"
@@ -40,15 +41,6 @@ def gateway(directory: Path, redis_url: str) -> Iterator[GatewayProcess]:
     publish_fake_bundle(directory / "models", directory / "staging")
     with gateway_process(redis_url, directory) as running:
         yield running
-
-
-def wait_until(holds: Callable[[], bool], timeout_s: float = 5.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.02)
-    return holds()
 
 
 def request_head(length: int, *extra: str) -> bytes:
@@ -104,8 +96,8 @@ def test_a_client_that_leaves_in_mid_upload_leaves_no_file(gateway: GatewayProce
     before = set(blob_files(gateway.blobs_dir))
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
         connection.sendall(request_head(5_000_000) + PART_HEAD + PNG_MAGIC + bytes(1_000_000))
-        assert wait_until(lambda: any(gateway.blobs_dir.glob("*.partial")))
-    assert wait_until(lambda: set(blob_files(gateway.blobs_dir)) == before)
+        wait_until(lambda: any(gateway.blobs_dir.glob("*.partial")))
+    wait_until(lambda: set(blob_files(gateway.blobs_dir)) == before)
     assert httpx.get(f"{gateway.url}/livez").status_code == 200
 
 

@@ -12,7 +12,8 @@ from support.hostile.deflate import zlib_zeros
 from support.hostile.png import RGBA, png
 from support.phantom import draw_phantom
 from support.redis_server import running_redis
-from support.worker_site import WorkerSite, wait_until
+from support.waits import wait_until
+from support.worker_site import WorkerSite
 from tbscreen_shared.contracts import JobStatus
 from tbscreen_shared.errors import ErrorCode
 

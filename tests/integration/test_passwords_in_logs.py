@@ -12,7 +12,8 @@ from support.gateway_process import gateway_process
 from support.radiographs import radiograph_files
 from support.redis_server import PASSWORDS, RedisServer
 from support.serving import running_serve
-from support.worker_site import WorkerSite, wait_until
+from support.waits import wait_until
+from support.worker_site import WorkerSite
 from tbscreen import Client
 from tbscreen_shared.redis_users import RedisUser, acl_file
 

@@ -21,6 +21,7 @@ from redis import Redis
 from support.blob_files import blob_files
 from support.identifiers import IN_FILES, IN_REQUESTS, STUDY_UID, found_in, png, uploads
 from support.serving import Serving, running_serve
+from support.waits import wait_until
 from tbscreen_shared.jobs import JobStore
 from tbscreen_shared.jobs.keys import AUDIT
 from tbscreen_shared.queue import connect_redis
@@ -157,6 +158,8 @@ def send_what_is_refused(site: Site, job_id: str) -> None:
 
 def cancel_and_give_up(site: Site) -> None:
     """One job is canceled as it waits; one is given up, seen to keep its radiograph, and purged."""
+    # An answer comes before the erasure of its radiograph.
+    wait_until(lambda: not site.uploads_at_rest(), what="the erasure of those read")
     site.freeze_worker(signal.SIGSTOP)
     try:
         canceled, given_up = site.submit(png()), site.submit(uploads()["dicom"])

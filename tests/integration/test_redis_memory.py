@@ -10,7 +10,8 @@ from redis import Redis
 
 from support.gateway_process import GatewayProcess, gateway_process
 from support.redis_server import running_redis
-from support.worker_site import WorkerSite, wait_until
+from support.waits import wait_until
+from support.worker_site import WorkerSite
 from tbscreen_shared.jobs.keys import QUEUED, STARTED
 
 DAMAGED = b"\x89PNG\r\n\x1a\n" + bytes(40)
@@ -44,6 +45,7 @@ def submit(gateway: GatewayProcess, files: int) -> httpx.Response:
 def wait_for_all_to_end(site: WorkerSite) -> None:
     wait_until(
         lambda: not site.redis.zcard(QUEUED) and not site.redis.zcard(STARTED),
+        timeout_s=240,
         what="the end of all jobs",
     )
 
@@ -71,16 +73,16 @@ def test_uploads_are_refused_before_redis_is_full_and_what_was_accepted_ends(
 def test_a_redis_that_something_else_fills_lets_all_jobs_end_and_be_looked_at(
     site: WorkerSite, gateway: GatewayProcess
 ) -> None:
-    batch = submit(gateway, 150).json()["id"]
+    batch = submit(gateway, 400).json()["id"]
     worker = site.start_ready_worker()
-    wait_until(lambda: site.redis.zcard(QUEUED) < 140, what="the first jobs' end")
+    wait_until(lambda: site.redis.zcard(QUEUED) < 390, what="the first jobs' end")
     site.redis.config_set("maxmemory", 1)
     left = int(site.redis.zcard(QUEUED))
     assert left > 20
     wait_for_all_to_end(site)
     url = f"{gateway.url}/v1/batches/{batch}"
-    assert httpx.get(url).json()["counts"]["failed"] == 150
-    wait_until(lambda: not site.redis.hlen("unacked"), what="all acknowledgements", timeout_s=5)
+    assert httpx.get(url).json()["counts"]["failed"] == 400
+    wait_until(lambda: not site.redis.hlen("unacked"), what="all acknowledgements", timeout_s=20)
     assert worker.main.poll() is None
     health = httpx.get(f"{gateway.url}/health").json()
     assert health["redis"]["ok"]

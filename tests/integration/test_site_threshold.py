@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from support.serving import Serving, run_tbscreen, running_serve
-from support.worker_site import copy_tiny_bundle, wait_until
+from support.waits import wait_until
+from support.worker_site import copy_tiny_bundle
 from tbscreen import Client, Result
 from tbscreen_shared.bundle import ModelStore, SiteCalibration
 

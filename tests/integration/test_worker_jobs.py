@@ -14,7 +14,8 @@ from PIL import Image
 from support.blob_files import blob_files
 from support.phantom import draw_phantom
 from support.redis_server import running_redis
-from support.worker_site import WorkerSite, wait_until
+from support.waits import wait_until
+from support.worker_site import WorkerSite
 from tbscreen_shared.contracts import JobStatus
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.workers import WorkerRegistry
@@ -86,6 +87,7 @@ def test_a_bundle_is_swapped_under_a_stream_of_jobs_and_none_is_lost(
     site.publish("one")
     worker = site.start_ready_worker()
     job_ids = [site.submit(radiograph) for _ in range(20)]
+    site.wait_for_end(job_ids[0])
 
     site.publish("two")
     deadline = time.monotonic() + 20

@@ -159,13 +159,13 @@ def test_a_redis_without_memory_retries_nothing(
 
 
 def test_a_retained_upload_is_needed_until_its_time_is_over(redis: Redis) -> None:
-    store = JobStore(redis, result_ttl_s=60, max_attempts=1, retain_uploads_s=1)
+    store = JobStore(redis, result_ttl_s=60, max_attempts=1, retain_uploads_s=3)
     retained = RetainedUploads(redis)
     store.create(new_job("1"))
     store.fail("1", JobError(code=ErrorCode.UNREADABLE_IMAGE, message="m"))
     assert store.needed_blobs() == {"blob-1"}
     assert retained.overdue() == []
-    time.sleep(2.1)
+    time.sleep(4.1)
     assert retained.overdue() == ["blob-1"]
     retained.forget("blob-1")
     assert store.needed_blobs() == set()

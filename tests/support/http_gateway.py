@@ -274,6 +274,7 @@ def running_gateway(port: int = 0) -> Iterator[GatewayState]:
     try:
         yield state
     finally:
+        state.release()  # whoever waits goes, with the connection
         server.shutdown()
         server.server_close()
         thread.join()

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit, urlunsplit
@@ -78,13 +78,14 @@ class RedisServer:
         login = f"AUTH {RedisUser.PROBE} {PASSWORDS[RedisUser.PROBE]}"
         deadline = time.monotonic() + 15
         while time.monotonic() < deadline:
-            with socket.socket() as probe:
+            # It may listen before it answers.
+            with suppress(OSError), socket.socket() as probe:
                 probe.settimeout(1)
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    probe.sendall(f"{login}\r\nPING\r\n".encode())
-                    with probe.makefile("rb") as replies:
-                        if [replies.readline(), replies.readline()] == [b"+OK\r\n", b"+PONG\r\n"]:
-                            return
+                probe.connect(("127.0.0.1", self.port))
+                probe.sendall(f"{login}\r\nPING\r\n".encode())
+                with probe.makefile("rb") as replies:
+                    if [replies.readline(), replies.readline()] == [b"+OK\r\n", b"+PONG\r\n"]:
+                        return
             if self._process.poll() is not None:
                 break
             time.sleep(0.05)

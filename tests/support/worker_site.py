@@ -4,22 +4,23 @@ Jobs are held in mid-flight without hooks in the product: the upload is a named 
 worker's `open` blocks until the test lets it go on.
 """
 
+import errno
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import SecretStr
 
 from support.redis_server import as_user
+from support.waits import wait_until
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.bundle import ModelStore
 from tbscreen_shared.contracts import ImageFormat, Job, JobStatus, WorkerBeat
@@ -31,19 +32,6 @@ from tbscreen_shared.settings import SharedSettings
 from tbscreen_shared.workers import WorkerRegistry, pid_on_this_host
 
 TINY_BUNDLE = Path(__file__).parent.parent / "worker" / "data" / "tiny"
-
-
-T = TypeVar("T")
-
-
-def wait_until(look: Callable[[], T | None], *, timeout_s: float = 60, what: str = "it") -> T:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"waited {timeout_s} s in vain for {what}")
 
 
 def copy_tiny_bundle(target: Path, **changes: Any) -> Path:
@@ -105,8 +93,13 @@ class HeldJob:
 
     def let_go_on(self) -> None:
         """Lets who waits go on, after `put_upload_in_place`: the pipe gives what sniffing reads."""
-        # Not blocking: where nobody waits any more, this fails instead of hanging.
-        pipe = os.open(self._pipe, os.O_WRONLY | os.O_NONBLOCK)
+        # Not blocking: where nobody waits, who would have opened the pipe opens the image itself.
+        try:
+            pipe = os.open(self._pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            return
         os.write(pipe, self._content.read_bytes()[:SNIFF_BYTES])
         os.close(pipe)
 

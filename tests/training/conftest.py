@@ -180,13 +180,15 @@ def three_class_run(
         ),
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 900
     while not (run / "checkpoints" / "head" / "0" / "last.npz").is_file():
         assert process.poll() is None, "the run ended before its first checkpoint"
         assert time.monotonic() < deadline, "the run made no checkpoint"
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    for cut_off in run.rglob(".*"):  # what it was about to put in place
+        cut_off.unlink()
     with np.load(run / "checkpoints" / "head" / "0" / "last.npz") as checkpoint:
         (run / "rows-when-killed.json").write_text(str(checkpoint["rows"]))
     models = ("--models-dir", out / "models", "--force", FORCED)

@@ -2,7 +2,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from support.worker_site import wait_until
+from support.waits import wait_until
 from tbscreen_shared.bundle import ModelStore
 from tbscreen_shared.contracts import WorkerBeat
 from tbscreen_worker.heartbeat import Heartbeat

@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from support.redis_server import running_redis
-from support.worker_site import wait_until
+from support.waits import wait_until
 from tbscreen_shared.contracts import ImageFormat
 from tbscreen_shared.jobs import ClaimOutcome, JobStore, NewJob
 from tbscreen_shared.queue import connect_redis

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from support.waits import wait_until
 from support.worker_site import copy_tiny_bundle
 from tbscreen_shared.bundle import Bundle, ModelStore
 from tbscreen_shared.errors import BundleError
@@ -299,6 +300,7 @@ def test_the_thread_outlives_a_fault_of_the_loader(
     watcher.start()
     with pytest.raises(NoModelError):
         watcher.wait_for_model(0.5)
+    wait_until(lambda: "looking for a model failed" in caplog.text, timeout_s=10)
 
     volume.publish("two")
 

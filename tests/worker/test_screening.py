@@ -179,7 +179,7 @@ def test_the_timings_count_from_acceptance(bench: Bench, radiograph: bytes, redi
     assert job.started_at is not None
     timings = job.result.timings_ms
     assert timings.queue == (job.started_at - job.created_at) / timedelta(milliseconds=1)
-    assert 1500 <= timings.queue < 2500
+    assert 1500 <= timings.queue < 11_500
     assert timings.decode > 0
     assert timings.total >= timings.queue + timings.decode + timings.inference
 

@@ -151,7 +151,7 @@ async def test_a_wrong_key_signs_nobody_in(gate: httpx.AsyncClient, redis: Redis
 def test_a_session_ends_after_twelve_hours_or_with_its_key(keys_file: Path, redis: Redis) -> None:
     sessions = SessionStore(redis)
     for_ever, _ = add_key(keys_file)
-    brief, _ = add_key(keys_file, expires_at=datetime.now(UTC) + timedelta(milliseconds=300))
+    brief, _ = add_key(keys_file, expires_at=datetime.now(UTC) + timedelta(seconds=30))
     token, _ = sessions.open(for_ever)
     (name,) = redis.keys("tbscreen:session:*")
     assert 0 < redis.pttl(name) <= SESSION_LIFE.total_seconds() * 1000
@@ -159,7 +159,7 @@ def test_a_session_ends_after_twelve_hours_or_with_its_key(keys_file: Path, redi
     assert token not in str(redis.get(name))
     brief_token, session = sessions.open(brief)
     assert session.expires_at == brief.expires_at
-    assert redis.pttl(next(n for n in redis.keys("tbscreen:session:*") if n != name)) <= 300
+    assert redis.pttl(next(n for n in redis.keys("tbscreen:session:*") if n != name)) <= 30_000
     assert sessions.find(brief_token) == session
 
 

@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -238,9 +239,11 @@ async def test_files_are_removed_on_a_slow_volume_without_holding_up_others_and_
     blobs: BlobStore, left_behind: Callable[[], list[Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     erase, erased = BlobStore.erase, 0
+    threads: set[int] = set()
 
     def erase_slowly(self: BlobStore, key: str) -> None:
         nonlocal erased
+        threads.add(threading.get_ident())
         time.sleep(0.05)
         erase(self, key)
         erased += 1
@@ -248,19 +251,16 @@ async def test_files_are_removed_on_a_slow_volume_without_holding_up_others_and_
     monkeypatch.setattr(BlobStore, "erase", erase_slowly)
     sent = SentRequest([*map(part, [PNG] * 20), b"no form"])
     receiving = asyncio.create_task(receive_batch(sent.request, blobs, LIMITS, lambda _: None))
-    longest_s = 0.0
     while not receiving.done():
-        asked = time.monotonic()
         await asyncio.sleep(0.01)
-        longest_s = max(longest_s, time.monotonic() - asked)
         if erased >= 5:
             receiving.cancel()
-    assert longest_s < 0.5, "of the event loop's time"
     assert receiving.cancelled()
-    async with asyncio.timeout(5):
-        while left_behind():
+    async with asyncio.timeout(20):
+        while erased < 19:  # the last one never ended
             await asyncio.sleep(0.05)
-    assert erased == 19, "the last one never ended"
+    assert left_behind() == []
+    assert threading.get_ident() not in threads, "the event loop's"
 
 
 async def test_the_fingerprint_tells_other_files_and_another_order_and_not_another_packing(

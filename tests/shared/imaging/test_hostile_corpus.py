@@ -5,11 +5,12 @@ import pytest
 from support.hostile.corpus import FORMATS, corpus
 from support.hostile.measure import CORPUS_BOUNDS, read_all
 
-# The dearest case takes 2 s and 86 MiB; the file itself is up to 42 MiB of that.
-MOST_PROCESSOR_S = 6
+# The dearest case takes 2 s and 86 MiB; the file itself is up to 42 MiB of that. Machines differ.
+MOST_PROCESSOR_S = 20
 MOST_MEMORY_MIB = 128
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_every_hostile_file_is_read_or_refused_within_bounds(image_format: str) -> None:
     readings = list(read_all(corpus(image_format), CORPUS_BOUNDS))

@@ -14,7 +14,7 @@ from support.hostile.corpus import FORMATS, corpus
 from support.hostile.reader import Bounds, Reader, Reading
 from tbscreen_shared.imaging import ImageLimits
 
-CORPUS_BOUNDS = Bounds(max_pixels=1_000_000, memory_mib=512, processor_s=10)
+CORPUS_BOUNDS = Bounds(max_pixels=1_000_000, memory_mib=512, processor_s=30)
 _LARGEST_BOUNDS = Bounds(max_pixels=ImageLimits.max_pixels, memory_mib=4096, processor_s=60)
 
 

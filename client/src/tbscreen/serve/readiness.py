@@ -51,8 +51,9 @@ async def wait_until_ready(host: str, port: int, tell: Callable[[str], None]) ->
         base_url=local_url(host, port), timeout=_TIMEOUT_S, trust_env=False
     ) as client:
         while True:
-            health = await _ask(client, "/health", Health)
+            # In this order: what is returned is not older than what it was judged by.
             readiness = await _ask(client, "/readyz", _Readiness)
+            health = await _ask(client, "/health", Health)
             if health is not None and readiness is not None and readiness.workers > 0:
                 return health
             problems = ["the gateway does not answer"]
