@@ -4,6 +4,7 @@ from pathlib import Path
 
 _PANELS = (
     ("resident memory (MB)", "rss_mb"),
+    ("of it anonymous (MB)", "anonymous_mb"),
     ("open files", "files"),
     ("Redis memory (MB)", "used_memory_mb"),
     ("Redis keys", "redis keys"),

@@ -3,15 +3,12 @@
 Reads /proc and the volumes of this host: it takes Linux, its own Docker engine, and root.
 """
 
-import os
 from pathlib import Path
 
 import httpx
 
 from support.compose import ComposeStack
 from support.containers import docker
-
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class StackGauges:
@@ -38,11 +35,13 @@ class StackGauges:
             pid = int(docker("inspect", "--format", "{{.State.Pid}}", container))
             for role, process in _processes(pid):
                 try:
-                    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+                    memory = _memory_mb(process)
                     files = sum(1 for _ in Path(f"/proc/{process}/fd").iterdir())
-                except OSError:
+                except (OSError, KeyError):
                     continue
-                gauges[f"{name} {role} rss_mb"] = round(pages * _PAGE_BYTES / 2**20, 2)
+                gauges[f"{name} {role} rss_mb"] = memory["VmRSS"]
+                # Without pages of files, which the kernel maps as it likes.
+                gauges[f"{name} {role} anonymous_mb"] = memory["RssAnon"]
                 gauges[f"{name} {role} files"] = files
         return gauges | self._redis() | self._uploads() | self._queue()
 
@@ -70,6 +69,13 @@ class StackGauges:
         # A gateway whose connections are all taken refuses this one too: then there is no reading.
         length = response.json().get("queue_length")
         return {} if length is None else {"queue_length": length}
+
+
+def _memory_mb(process: int) -> dict[str, float]:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    told = dict(line.split(":", 1) for line in lines)
+    # A process that ends has none of these lines any more.
+    return {name: round(int(told[name].split()[0]) / 1024, 2) for name in ("VmRSS", "RssAnon")}
 
 
 def _processes(init: int) -> list[tuple[str, int]]:
