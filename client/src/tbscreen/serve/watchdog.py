@@ -17,6 +17,7 @@ import time
 from contextlib import suppress
 
 _POLL_S = 0.05
+_KILLED_S = 10.0
 
 
 def main() -> None:
@@ -38,6 +39,8 @@ def _end(pid: int, grace_s: float) -> None:
         _await_end(pid, grace_s)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+        # Killed is not gone: who is in the midst of a write to the disk ends after it.
+        _await_end(pid, _KILLED_S)
 
 
 def _await_end(pid: int, timeout_s: float) -> None:
