@@ -54,6 +54,11 @@ def settings(redis: Redis, redis_url: str, tmp_path: Path) -> GatewaySettings:
     )
 
 
+@pytest.fixture
+def blobs_dir(settings: GatewaySettings) -> Path:
+    return settings.blobs_dir
+
+
 @pytest_asyncio.fixture
 async def client(settings: GatewaySettings) -> AsyncIterator[httpx.AsyncClient]:
     async with running_gateway(settings) as gateway:

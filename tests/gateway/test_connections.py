@@ -77,7 +77,7 @@ def test_who_reads_nothing_of_an_answer_is_cut_off(
         connection.sendall(sends)
         wait_until(lambda: running.server_state.connections)
         begun = time.monotonic()
-        wait_until(lambda: not running.server_state.connections)
+        wait_until(lambda: not running.server_state.connections, timeout_s=15)
         assert time.monotonic() - begun > STALL_S / 2
 
 
@@ -115,7 +115,7 @@ def test_a_client_with_too_many_connections_is_told_and_others_are_served() -> N
             assert refused.headers["content-type"] == "application/problem+json"
             assert int(refused.headers["retry-after"]) >= 1
             assert ask("127.0.0.2").status_code == 200
-        wait_until(lambda: not running.server_state.connections)
+        wait_until(lambda: not running.server_state.connections, timeout_s=15)
         assert ask("127.0.0.1").status_code == 200
 
 

@@ -30,11 +30,6 @@ async def submit_dead(
     return job_id
 
 
-@pytest.fixture
-def blobs_dir(settings: GatewaySettings) -> Path:
-    return settings.blobs_dir
-
-
 async def test_a_dead_job_is_listed_with_why_and_its_radiograph_is_kept(
     client: httpx.AsyncClient, worker: FakeWorker, jobs: JobStore, blobs_dir: Path
 ) -> None:

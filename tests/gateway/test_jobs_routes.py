@@ -16,11 +16,6 @@ from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.jobs import JobStore
 
 
-@pytest.fixture
-def blobs_dir(settings: GatewaySettings) -> Path:
-    return settings.blobs_dir
-
-
 async def submit(
     client: httpx.AsyncClient, data: bytes = PNG, *, key: str | None = None
 ) -> httpx.Response:

@@ -222,7 +222,7 @@ async def test_a_running_gateway_sends_lost_tasks_again_and_says_so(
     await asyncio.sleep(1.1)
     async with running_gateway(settings.model_copy(update={"visibility_timeout_s": 1})):
         assert await asyncio.to_thread(worker.take) == "1"
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             while "sent lost tasks again" not in caplog.text:
                 await asyncio.sleep(0.02)
 

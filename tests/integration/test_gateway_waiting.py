@@ -66,8 +66,9 @@ def test_a_long_poll_is_answered_by_the_finish(gateway: GatewayProcess, worker: 
             assert job["status"] == "succeeded"
             delays_ms.append((answered_at - finished_at[0]) * 1000)
     print(f"woken after {statistics.median(delays_ms):.1f} ms, at most {max(delays_ms):.1f} ms")
-    # Looking again would take 2.7 s; docs/measurements.md has the figure of a quiet machine.
+    # Looking again would take 2.7 s.
     assert statistics.median(delays_ms) < 1000
+    assert max(delays_ms) < 2500
 
 
 def test_a_hundred_clients_may_wait_at_once(gateway: GatewayProcess, worker: FakeWorker) -> None:

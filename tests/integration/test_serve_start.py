@@ -12,7 +12,8 @@ from tbscreen import Client
 
 def test_ready_line_names_address_and_model(tmp_path: Path) -> None:
     with running_serve(tmp_path) as serving:
-        pass
+        gateway = Path(f"/proc/{serving.leader('gateway')}")
+        assert b"MALLOC_ARENA_MAX=1" in (gateway / "environ").read_bytes().split(b"\0")
     log = serving.log.read_text()
     assert "Traceback" not in log
     assert serving.process.returncode == 0
@@ -35,12 +36,6 @@ def test_port_in_use_starts_nothing(tmp_path: Path) -> None:
     assert second.stderr.count("\n") == 1
     assert f"port {serving.port} on 127.0.0.1 is in use" in second.stderr
     assert not (tmp_path / "other").exists()
-
-
-def test_the_gateway_has_one_malloc_arena(tmp_path: Path) -> None:
-    with running_serve(tmp_path) as serving:
-        started_with = Path(f"/proc/{serving.leader('gateway')}/environ").read_bytes()
-    assert b"MALLOC_ARENA_MAX=1" in started_with.split(b"\0")
 
 
 def test_one_data_folder_serves_once(tmp_path: Path) -> None:

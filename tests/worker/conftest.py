@@ -1,15 +1,20 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
+from redis import Redis
 
+from support.redis_server import running_redis
+from support.screening_bench import Bench
 from support.worker_site import TINY_BUNDLE, copy_tiny_bundle
 from tbscreen_shared.bundle import Bundle, Manifest, ModelStore
 from tbscreen_shared.input_check import LAYOUT_FEATURES, InputCheck, Kind, LayoutModel
-from tbscreen_worker.predictor import Prediction
+from tbscreen_shared.queue import connect_redis
+from tbscreen_worker.predictor import Prediction, Predictor
 
 
 class FakePredictor:
@@ -78,3 +83,21 @@ def tiny_bundle(tmp_path: Path) -> Callable[..., Bundle]:
         return ModelStore(tmp_path / "bundles").load(version)
 
     return write
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    with running_redis(Path(tmp_path_factory.mktemp("redis"))) as url, connect_redis(url) as client:
+        yield client
+
+
+@pytest.fixture
+def bench(redis: Redis, tmp_path: Path, fake_predictor: Predictor) -> Bench:
+    return Bench(redis, tmp_path, fake_predictor)
+
+
+@pytest.fixture
+def radiograph(tmp_path: Path) -> bytes:
+    path = tmp_path / "image.png"
+    Image.effect_noise((400, 300), 60).save(path)
+    return path.read_bytes()

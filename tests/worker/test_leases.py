@@ -3,24 +3,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from support.redis_server import running_redis
 from support.waits import wait_until
 from tbscreen_shared.contracts import ImageFormat
 from tbscreen_shared.jobs import ClaimOutcome, JobStore, NewJob
-from tbscreen_shared.queue import connect_redis
 from tbscreen_shared.workers import host_prefix, new_worker_name
 from tbscreen_worker.leases import JobLeases
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    with running_redis(Path(tmp_path_factory.mktemp("redis"))) as url, connect_redis(url) as client:
-        yield client
 
 
 @pytest.fixture

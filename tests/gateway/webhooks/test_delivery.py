@@ -1,113 +1,26 @@
+"""Attempts: how often, when, how many at once, and which URLs a record may name."""
+
 import asyncio
 import io
-from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import replace
-from pathlib import Path
+from contextlib import ExitStack
 from typing import cast
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from standardwebhooks.webhooks import Webhook
 
+from support.delivering import SECRET, Delivering, eventually, finished
 from support.fake_worker import a_result
 from support.ports import free_port
-from support.redis_server import as_user, running_redis_server
-from support.webhook_receiver import Answer, WebhookReceiver, running_receiver, until
-from tbscreen_gateway.metrics import Metrics
+from support.redis_server import as_user
+from support.webhook_receiver import Answer, WebhookReceiver, running_receiver
 from tbscreen_gateway.webhooks import delivery
-from tbscreen_gateway.webhooks.connecting import PinnedBackend
-from tbscreen_gateway.webhooks.delivery import MAX_IN_FLIGHT, Deliverer
-from tbscreen_gateway.webhooks.policy import CallbackPolicy, parse_allowed
-from tbscreen_gateway.webhooks.seals import CallbackSeals
-from tbscreen_gateway.webhooks.sender import WebhookSender, make_tls_context
-from tbscreen_gateway.webhooks.signing import parse_secrets
-from tbscreen_shared.contracts import Callback, CallbackError, CallbackStatus, ImageFormat, Job
-from tbscreen_shared.jobs import CallbackOutbox, JobStore, NewJob
+from tbscreen_gateway.webhooks.delivery import MAX_IN_FLIGHT
+from tbscreen_shared.contracts import CallbackError, CallbackStatus, ImageFormat, Job
+from tbscreen_shared.jobs import JobStore, NewJob
 from tbscreen_shared.jobs.keys import AUDIT, CALLBACKS, job_key
 from tbscreen_shared.queue import connect_redis
 from tbscreen_shared.redis_users import RedisUser
-
-SECRET = "whsec_" + "A" * 43 + "="
-SEALS = CallbackSeals(parse_secrets(SECRET))
-ALLOWED = parse_allowed("127.0.0.0/8")
-
-
-async def loopback(host: str, port: int) -> Sequence[str]:
-    return ["127.0.0.1"]
-
-
-def finished(jobs: JobStore, url: str, *names: str) -> None:
-    for name in names:
-        seal = SEALS.seal(name, url)
-        new = NewJob(name, "b" * 32, "a" * 64, ImageFormat.PNG, callback_url=url)
-        jobs.create(replace(new, callback_seal=seal))
-        jobs.succeed(name, a_result())
-
-
-async def eventually(condition: object, timeout_s: float = 10) -> None:
-    assert callable(condition)
-    await asyncio.to_thread(until, condition, timeout_s)
-
-
-class Delivering:
-    """A gateway's deliveries, without the gateway."""
-
-    def __init__(
-        self,
-        redis: Redis,
-        jobs: JobStore,
-        *,
-        timeout_s: float = 5,
-        lease_s: float = 10,
-        retry_delays_s: Sequence[float] = (0.1, 0.1, 0.1),
-        http_allowed: bool = True,
-        secrets: str = SECRET,
-    ) -> None:
-        self.outbox = CallbackOutbox(redis, lease_s=lease_s)
-        self.metrics = Metrics()
-        self.sender = WebhookSender(
-            PinnedBackend(loopback, ALLOWED),
-            make_tls_context(None),
-            parse_secrets(SECRET),
-            timeout_s=timeout_s,
-        )
-        self._deliverer = Deliverer(
-            *(self.outbox, jobs, self.sender, self.metrics),
-            CallbackPolicy(True, http_allowed, ALLOWED),
-            CallbackSeals(parse_secrets(secrets)),
-            lease_s=lease_s,
-            retry_delays_s=retry_delays_s,
-        )
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator["Delivering"]:
-        task = asyncio.create_task(self._deliverer.run())
-        try:
-            yield self
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await self.sender.close()
-
-    def callback(self, job_id: str) -> Callback:
-        callback = self.outbox.get(job_id)
-        assert callback is not None
-        return callback
-
-    async def settled(self, job_id: str) -> Callback:
-        await eventually(lambda: self.callback(job_id).status is not CallbackStatus.PENDING)
-        return self.callback(job_id)
-
-    def counted(self, outcome: str) -> float:
-        text = self.metrics.exposition().decode()
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == "tbscreen_callbacks_total" and sample.labels["outcome"] == outcome
-        )
 
 
 async def test_a_finished_job_is_sent_as_the_api_answers_it(
@@ -245,66 +158,6 @@ async def test_attempts_at_once_are_bounded(redis: Redis, jobs: JobStore) -> Non
                 receiver.release()
             await eventually(lambda: deliveries.outbox.pending() == 0)
         assert sum(len(receiver.deliveries) for receiver in slow) == deliveries.counted("delivered")
-
-
-async def test_two_gateways_send_each_callback_once(
-    redis: Redis, jobs: JobStore, receiver: WebhookReceiver
-) -> None:
-    names = [str(number) for number in range(60)]
-    finished(jobs, receiver.url, *names)
-    async with (
-        Delivering(redis, jobs).running() as one,
-        Delivering(redis, jobs).running() as other,
-    ):
-        await eventually(lambda: one.outbox.pending() == 0)
-    assert sorted(each.headers["webhook-id"] for each in receiver.deliveries) == sorted(names)
-    assert one.counted("delivered") + other.counted("delivered") == len(names)
-    assert one.counted("delivered") and other.counted("delivered")
-
-
-async def test_at_the_end_what_is_in_hand_is_finished_and_nothing_begun(
-    redis: Redis, jobs: JobStore, receiver: WebhookReceiver
-) -> None:
-    receiver.usual = Answer(204, hold_s=0.7)
-    finished(jobs, receiver.url, "1")
-    async with Delivering(redis, jobs).running() as deliveries:
-        await eventually(lambda: len(receiver.deliveries) == 1)
-    assert deliveries.callback("1").status is CallbackStatus.DELIVERED
-
-
-async def test_what_the_end_cut_off_is_sent_again_by_another_under_the_same_id(
-    redis: Redis,
-    jobs: JobStore,
-    receiver: WebhookReceiver,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(delivery, "_FAREWELL_S", 0.1)
-    receiver.answers += [Answer(hold_s=60)]
-    finished(jobs, receiver.url, "1")
-    async with Delivering(redis, jobs, lease_s=1).running():
-        await eventually(lambda: len(receiver.deliveries) == 1)
-    async with Delivering(redis, jobs).running() as deliveries:
-        callback = await deliveries.settled("1")
-    assert (callback.status, callback.attempts) == (CallbackStatus.DELIVERED, 2)
-    assert [one.headers["webhook-id"] for one in receiver.deliveries] == ["1", "1"]
-
-
-async def test_a_redis_that_restarts_meanwhile_makes_no_repeat(
-    tmp_path: Path, receiver: WebhookReceiver
-) -> None:
-    receiver.usual = Answer(204, hold_s=1)
-    with running_redis_server(tmp_path) as server, connect_redis(server.url) as redis:
-        jobs = JobStore(redis, result_ttl_s=600, max_attempts=3)
-        finished(jobs, receiver.url, "1")
-        async with Delivering(redis, jobs).running() as deliveries:
-            await eventually(lambda: len(receiver.deliveries) == 1)
-            server.kill()
-            await eventually(lambda: receiver.in_hand == 0)
-            await asyncio.sleep(1)
-            await asyncio.to_thread(server.start)
-            callback = await deliveries.settled("1")
-    assert (callback.status, callback.attempts) == (CallbackStatus.DELIVERED, 1)
-    assert len(receiver.deliveries) == 1
 
 
 async def test_a_worker_can_not_choose_where_the_gateway_sends(
