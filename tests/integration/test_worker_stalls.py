@@ -23,6 +23,21 @@ prefetch.SlotFreeingQoS.can_consume = lambda qos: False
 sys.exit(__main__.main())
 """
 
+# Another: it believes for ever that it has a job in hand.
+JAMMED_WORKER = """
+import sys
+from celery import signals
+from celery.worker import state
+from tbscreen_worker import __main__, prefetch
+class Request:
+    pass
+request = Request()
+signals.worker_ready.connect(lambda **_: state.reserved_requests.add(request), weak=False)
+prefetch.SlotFreeingQoS.can_consume = lambda qos: False
+sys.exit(__main__.main())
+"""
+JOB_LIMIT_S = 4
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[WorkerSite]:
@@ -54,6 +69,20 @@ def test_a_worker_that_takes_nothing_while_tasks_wait_ends_itself_and_says_why(
     assert worker.main.wait(40) == EXIT_STATUS
     assert STALL_TIMEOUT_S - 3 < time.monotonic() - begun < 5 * STALL_TIMEOUT_S
     assert "tasks wait and this worker takes none" in worker.text()
+    site.start_ready_worker()
+    assert site.wait_for_end(job_id).status is JobStatus.SUCCEEDED
+
+
+def test_a_job_in_hand_excuses_for_no_longer_than_a_job_may_take(
+    site: WorkerSite, radiograph: Path
+) -> None:
+    site.environment["TBSCREEN_TASK_TIME_LIMIT_S"] = str(JOB_LIMIT_S)
+    worker = site.start_worker("-c", JAMMED_WORKER)
+    site.wait_for_beat(worker, lambda beat: beat.model is not None)
+    begun = time.monotonic()
+    job_id = site.submit(radiograph)
+    assert worker.main.wait(40) == EXIT_STATUS
+    assert time.monotonic() - begun > STALL_TIMEOUT_S + JOB_LIMIT_S - 3
     site.start_ready_worker()
     assert site.wait_for_end(job_id).status is JobStatus.SUCCEEDED
 

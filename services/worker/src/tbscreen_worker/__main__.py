@@ -29,7 +29,11 @@ def main() -> int:
         logging.getLogger(chatter).setLevel(logging.WARNING)
     free_slots_of_lost_acks()
     redis = connect_redis(settings.redis_url.get_secret_value())
-    StallWatchdog(lambda: int(redis.llen(QUEUE_NAME)), patience_s=settings.stall_timeout_s).start()
+    StallWatchdog(
+        lambda: int(redis.llen(QUEUE_NAME)),
+        patience_s=settings.stall_timeout_s,
+        job_limit_s=settings.task_time_limit_s,
+    ).start()
     worker = make_worker_app(settings).Worker(
         # Containers may share a host name; Celery's nodes must not.
         hostname=f"tbscreen-{secrets.token_hex(4)}@%h",

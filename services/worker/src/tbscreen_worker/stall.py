@@ -29,11 +29,16 @@ class StallWatchdog:
     Args:
         waiting: returns how many tasks wait in the queue.
         patience_s: how long none may be taken; a free worker takes one within milliseconds.
+        job_limit_s: how much longer where jobs are in hand: by then each has ended or was killed.
+            A pool whose processes were killed together has been seen to keep jobs in hand for ever.
     """
 
-    def __init__(self, waiting: Callable[[], int], *, patience_s: float) -> None:
+    def __init__(
+        self, waiting: Callable[[], int], *, patience_s: float, job_limit_s: float
+    ) -> None:
         self._waiting = waiting
         self._patience_s = patience_s
+        self._job_limit_s = job_limit_s
         self._received = 0
         self._thread = threading.Thread(target=self._run, name="stall-watchdog", daemon=True)
 
@@ -56,14 +61,15 @@ class StallWatchdog:
             now = time.monotonic()
             if not self._should_consume() or received != self._received:
                 received, idle_since = self._received, now
-            elif now - idle_since >= self._patience_s:
+            elif now - idle_since >= self._patience_now_s():
                 _log.critical("tasks wait and this worker takes none: it ends, to be started again")
                 os._exit(EXIT_STATUS)
 
+    def _patience_now_s(self) -> float:
+        return self._patience_s + (self._job_limit_s if state.reserved_requests else 0)
+
     def _should_consume(self) -> bool:
         if state.should_stop is not None or state.should_terminate is not None:
-            return False
-        if state.reserved_requests:
             return False
         try:
             return self._waiting() > 0
