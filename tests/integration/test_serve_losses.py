@@ -39,7 +39,8 @@ def folder(tmp_path: Path) -> Path:
 def predicting_all(serving: Serving, folder: Path) -> "Iterator[subprocess.Popen[str]]":
     with subprocess.Popen(
         [
-            *(*TBSCREEN, "predict", "--url", serving.url, "--format", "json", "--wait", "30"),
+            # A worker that has to end itself first takes 25 s and its start.
+            *(*TBSCREEN, "predict", "--url", serving.url, "--format", "json", "--wait", "90"),
             str(folder),
         ],
         stdout=subprocess.PIPE,
