@@ -33,7 +33,7 @@ def test_a_thousand_files_take_one_descriptor(tmp_path: Path) -> None:
     before, most = open_files(), 0
     files = [("file", ("x", Upload(path))) for path in paths]
     request = httpx.Request("POST", "http://g/", files=files)
-    # As above.
+    # As above: the stream's type is wider than this stream.
     for _ in request.stream:  # type: ignore[union-attr]
         most = max(most, open_files())
     assert most <= before + 1

@@ -17,7 +17,8 @@ sys.modules.pop("zipfile", None)
 with atheris.instrument_imports(
     include=["PIL", "pydicom", "tbscreen_shared.imaging", "zipfile", "tbscreen_gateway.batches"]
 ):
-    # Imported to be instrumented; Pillow imports its plugins when the first file is read.
+    # Imported to be instrumented, and for nothing else here. Pillow imports its plugins when the
+    # first file is read.
     import PIL.JpegImagePlugin
     import PIL.MpoImagePlugin
     import PIL.PngImagePlugin

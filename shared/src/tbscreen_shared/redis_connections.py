@@ -115,6 +115,7 @@ class _AttentiveConnection(AbstractConnection):
     def check_health(self) -> None:
         if not self.health_check_interval or time.monotonic() <= self.next_health_check:
             return
+        # What is ignored here and below: these calls of redis-py have no types.
         try:
             self._send_ping()  # type: ignore[no-untyped-call]
         except (ConnectionError, TimeoutError) as error:

@@ -44,6 +44,7 @@ class SlotFreeingQoS(redis.QoS):
     def append(self, message: Any, delivery_tag: str) -> None:
         """Notes a delivery that was taken from the queue; raises what Redis' client raises."""
         info = message.delivery_info
+        # What is ignored here and below: kombu's calls have no types.
         delivery = dumps([message._raw, info["exchange"], info["routing_key"]])  # type: ignore[no-untyped-call]
         self._run(_TAKE, delivery_tag, time.time(), delivery)
         virtual.QoS.append(self, message, delivery_tag)  # type: ignore[no-untyped-call]
@@ -60,6 +61,7 @@ class SlotFreeingQoS(redis.QoS):
         try:
             super().reject(delivery_tag, requeue=requeue)  # type: ignore[no-untyped-call]
         except Exception:
+            # Whatever it was, and it is raised again: the slot is free.
             virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
             raise
 
