@@ -1,5 +1,6 @@
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -44,6 +45,24 @@ def test_ready_means_a_gateway_and_a_worker_with_its_model(gateway: GatewayState
         assert len(health.workers) == 2
 
     asyncio.run(ask())
+
+
+def test_the_health_returned_is_not_older_than_what_it_was_judged_by(
+    gateway: GatewayState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = readiness._ask
+
+    async def ask_and_change(client: Any, path: str, kind: Any) -> Any:
+        answer = await ask(client, path, kind)
+        if path == "/health":
+            gateway.workers = 2
+        return answer
+
+    gateway.workers = 0
+    monkeypatch.setattr(readiness, "_ask", ask_and_change)
+    port = int(gateway.url.rsplit(":", 1)[1])
+    health = asyncio.run(wait_until_ready("127.0.0.1", port, print))
+    assert len(health.workers) == 2
 
 
 def test_what_is_amiss_is_told_once_when_a_start_takes_long(
