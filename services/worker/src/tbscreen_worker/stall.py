@@ -30,7 +30,7 @@ class StallWatchdog:
         waiting: returns how many tasks wait in the queue.
         patience_s: how long none may be taken; a free worker takes one within milliseconds.
         job_limit_s: how much longer where jobs are in hand: by then each has ended or was killed.
-            A pool whose processes were killed together has been seen to keep jobs in hand for ever.
+            One may be kept in hand for ever, in a pool that does not go on after the kill.
     """
 
     def __init__(
