@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from starlette.requests import ClientDisconnect
 
-from support.blob_files import blob_files
 from support.gateway_app import JPEG, PNG
+from support.interning import watch_interning
 from support.sent_form import SentRequest, form, part, split
 from tbscreen_gateway import forms
 from tbscreen_gateway.incoming import Upload
@@ -20,16 +20,6 @@ from tbscreen_shared.errors import ErrorCode
 
 MAX_BYTES = 200_000
 DICOM = bytes(128) + b"DICM" + bytes(500)
-
-
-@pytest.fixture
-def blobs(tmp_path: Path) -> BlobStore:
-    return BlobStore(tmp_path / "blobs")
-
-
-@pytest.fixture
-def left_behind(tmp_path: Path) -> Callable[[], list[Path]]:
-    return lambda: blob_files(tmp_path / "blobs")
 
 
 async def receive(sent: SentRequest, blobs: BlobStore) -> Upload:
@@ -60,14 +50,22 @@ async def test_the_bytes_stored_are_those_sent_however_they_are_cut(
     assert upload.format is image_format
     assert upload.size_bytes == len(data)
     assert upload.sha256 == hashlib.sha256(data).hexdigest()
-    assert blobs.path(upload.blob).read_bytes() == data
+    assert Path(blobs.path(upload.blob)).read_bytes() == data
+
+
+async def test_an_uploads_name_is_not_interned(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interned = watch_interning(monkeypatch)
+    upload = await receive(SentRequest(split(form(JPEG), 1000)), blobs)
+    assert [name for name in interned if upload.blob in name] == []
 
 
 async def test_a_file_of_several_batches_is_stored_whole(blobs: BlobStore) -> None:
     data = PNG + bytes(range(256)) * 4000
     sent = SentRequest(split(form(data), 50_000))
     upload = await receive_upload(sent.request, blobs, max_upload_bytes=2_000_000)
-    assert blobs.path(upload.blob).read_bytes() == data
+    assert Path(blobs.path(upload.blob)).read_bytes() == data
 
 
 async def test_a_file_of_exactly_the_limit_is_taken_and_one_byte_more_is_not(

@@ -46,4 +46,4 @@ class Bench:
         return job
 
     def holds(self, blob: str) -> bool:
-        return self.blobs.path(blob).exists()
+        return Path(self.blobs.path(blob)).exists()

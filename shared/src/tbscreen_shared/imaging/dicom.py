@@ -1,6 +1,7 @@
 """DICOM images, with pydicom, and imagecodecs for the compressed transfer syntaxes."""
 
-from pathlib import Path
+import io
+import os
 from typing import Any, Final
 
 import numpy as np
@@ -22,14 +23,14 @@ from tbscreen_shared.imaging.radiograph import Radiograph
 _MONOCHROME: Final = ("MONOCHROME1", "MONOCHROME2")
 
 
-def read_dicom(path: Path, *, limits: ImageLimits) -> Radiograph:
+def read_dicom(path: str | os.PathLike[str], *, limits: ImageLimits) -> Radiograph:
     """Decodes the first frame of a DICOM file as a viewer would show it.
 
     Raises:
         ImageError: the image is too large, or too small to be read, or has no pixels.
         Exception: whatever pydicom or a decoder raises on a damaged file.
     """
-    with path.open("rb", buffering=0) as file:
+    with io.FileIO(path) as file:
         dataset = read_image_dataset(BoundedStream(file), limits)
     if "Rows" not in dataset or "Columns" not in dataset:
         raise ImageError(ErrorCode.UNREADABLE_IMAGE, "the DICOM object holds no image")

@@ -1,6 +1,7 @@
 """PNG, JPEG and TIFF, with Pillow."""
 
-from pathlib import Path
+import io
+import os
 from typing import Final
 
 import numpy as np
@@ -36,7 +37,7 @@ _TILE_LENGTH: Final = 323
 
 
 def read_raster(
-    path: Path, image_format: ImageFormat, *, limits: ImageLimits, target_px: int
+    path: str | os.PathLike[str], image_format: ImageFormat, *, limits: ImageLimits, target_px: int
 ) -> Radiograph:
     """Decodes the first frame of a PNG, JPEG or TIFF file.
 
@@ -50,7 +51,7 @@ def read_raster(
     """
     # A stream, not the path: from a path Pillow maps uncompressed TIFFs into memory, and garbles
     # those whose orientation turns them (Pillow 13.0).
-    with path.open("rb", buffering=0) as file:
+    with io.FileIO(path) as file:
         stream = BoundedStream(
             file, header_bytes=_JPEG_HEADER_BYTES if image_format is ImageFormat.JPEG else None
         )
