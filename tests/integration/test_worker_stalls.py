@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from support.phantom import draw_phantom
 from support.redis_server import running_redis
 from support.waits import wait_until
 from support.worker_site import WorkerSite
@@ -38,6 +37,21 @@ sys.exit(__main__.main())
 """
 JOB_LIMIT_S = 4
 
+# Its child ends each job with the lock of the count of its results in hand: one that is killed
+# while it looks at the count keeps that for ever.
+LOCKING_WORKER = """
+import gc, sys
+from billiard.pool import Worker
+from celery import signals
+from tbscreen_worker import __main__
+def take_lock(**_):
+    for child in gc.get_objects():
+        if isinstance(child, Worker) and child.on_ready_counter:
+            child.on_ready_counter.acquire()
+signals.task_postrun.connect(take_lock, weak=False)
+sys.exit(__main__.main())
+"""
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[WorkerSite]:
@@ -47,13 +61,6 @@ def site(tmp_path: Path) -> Iterator[WorkerSite]:
         site.publish()
         yield site
         site.close()
-
-
-@pytest.fixture
-def radiograph(tmp_path: Path) -> Path:
-    path = tmp_path / "phantom.png"
-    draw_phantom(1, size=(400, 400)).save(path)
-    return path
 
 
 def test_a_worker_that_takes_nothing_while_tasks_wait_ends_itself_and_says_why(
@@ -85,6 +92,13 @@ def test_a_job_in_hand_excuses_for_no_longer_than_a_job_may_take(
     assert time.monotonic() - begun > STALL_TIMEOUT_S + JOB_LIMIT_S - 3
     site.start_ready_worker()
     assert site.wait_for_end(job_id).status is JobStatus.SUCCEEDED
+
+
+def test_no_lock_of_a_child_holds_up_the_main_process(site: WorkerSite, radiograph: Path) -> None:
+    worker = site.start_worker("-c", LOCKING_WORKER)
+    site.wait_for_beat(worker, lambda beat: beat.model is not None)
+    for _ in range(2):
+        assert site.wait_for_end(site.submit(radiograph)).status is JobStatus.SUCCEEDED
 
 
 def test_a_worker_with_a_job_in_hand_is_not_stalled(site: WorkerSite, radiograph: Path) -> None:

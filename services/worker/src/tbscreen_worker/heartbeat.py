@@ -6,6 +6,7 @@ import resource
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -58,7 +59,8 @@ class Heartbeat:
                 self._registry.beat(self._beat())
             # A hostile image may take all the memory that is allowed while it is decoded.
             except (RedisError, MemoryError) as error:
-                _log.warning("no heartbeat: %s", type(error).__name__)
+                with suppress(MemoryError):
+                    _log.warning("no heartbeat: %s", type(error).__name__)
             self._models.changed.wait(BEAT_INTERVAL_S)
             self._models.changed.clear()
 
