@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -7,11 +7,13 @@ import pytest_asyncio
 from pydantic import SecretStr
 from redis import Redis
 
+from support.blob_files import blob_files
 from support.fake_bundle import publish_fake_bundle
 from support.fake_worker import FakeWorker, a_result
 from support.gateway_app import running_gateway
 from support.redis_server import as_user, running_redis
 from tbscreen_gateway.settings import GatewaySettings
+from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.jobs import JobStore
 from tbscreen_shared.queue import connect_redis
 from tbscreen_shared.redis_users import RedisUser
@@ -63,3 +65,13 @@ def blobs_dir(settings: GatewaySettings) -> Path:
 async def client(settings: GatewaySettings) -> AsyncIterator[httpx.AsyncClient]:
     async with running_gateway(settings) as gateway:
         yield gateway
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "blobs")
+
+
+@pytest.fixture
+def left_behind(tmp_path: Path) -> Callable[[], list[Path]]:
+    return lambda: blob_files(tmp_path / "blobs")

@@ -122,12 +122,12 @@ async def test_what_was_recorded_without_an_answer_is_kept_whole_and_is_what_a_r
     async with asyncio.timeout(5):
         while "it is kept" not in caplog.text:
             await asyncio.sleep(0.02)
-    assert blob_files(tmp_path) == [blobs.path(upload.blob)]
+    assert blob_files(tmp_path) == [Path(blobs.path(upload.blob))]
     repeat = await intake.accept(an_upload(blobs), KEYED)
     assert repeat.replayed
     assert store.blob_of(repeat.job_id) == upload.blob
     assert store.queue_length() == 1
-    assert blob_files(tmp_path) == [blobs.path(upload.blob)]
+    assert blob_files(tmp_path) == [Path(blobs.path(upload.blob))]
 
 
 async def test_twenty_simultaneous_requests_with_one_key_make_one_job(

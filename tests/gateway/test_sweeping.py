@@ -17,7 +17,12 @@ from tbscreen_gateway.sweeping import Sweeper
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.contracts import ImageFormat, JobError
 from tbscreen_shared.errors import BlobError, ErrorCode
-from tbscreen_shared.jobs import DeadJobs, JobStore, NewJob, RetainedUploads
+from tbscreen_shared.jobs import (
+    DeadJobs,
+    JobStore,
+    NewJob,
+    RetainedUploads,
+)
 
 
 @pytest.fixture
@@ -93,6 +98,25 @@ def test_a_job_that_comes_back_within_the_time_finds_its_upload(
     assert [path.name for path in blob_files(tmp_path)] == [blob]
 
 
+def test_only_partial_uploads_that_nobody_writes_any_more_are_swept_whatever_the_clock_says(
+    jobs: JobStore, redis: Redis, blobs: BlobStore, tmp_path: Path
+) -> None:
+    sweeper = make_sweeper(redis, jobs, blobs, abandoned_after_s=0.3)
+    abandoned = tmp_path / f"{'a' * 32}.partial"
+    abandoned.write_bytes(b"x")
+    with blobs.open_writer() as writing:
+        for written in (1, 2):
+            writing.write(b"y")
+            writing.flush()
+            for partial in tmp_path.glob("*.partial"):
+                os.utime(partial, ns=(0, written if partial != abandoned else 1))
+            # Long ago, as seen after the wall clock has jumped ahead.
+            assert sweeper.sweep() == written - 1
+            time.sleep(0.4)
+        key = writing.commit()
+    assert [path.name for path in blob_files(tmp_path)] == [key]
+
+
 def test_nothing_is_erased_while_the_job_store_can_not_be_asked(
     jobs: JobStore, redis: Redis, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +159,21 @@ def test_a_retained_upload_is_erased_when_its_time_is_over_and_not_before(
     assert sweeper.sweep() == 0
 
 
+def test_names_of_no_upload_do_not_stop_the_sweep(
+    jobs: JobStore, redis: Redis, blobs: BlobStore, tmp_path: Path
+) -> None:
+    # As a worker that was taken over may write them.
+    redis.zadd("tbscreen:retained", {b"../\xff": 1, "../elsewhere": 2})
+    redis.hset("tbscreen:job:odd", mapping={"status": "queued", "blob": b"\xff"})
+    redis.zadd("tbscreen:queued", {"odd": 1})
+    upload(blobs)
+    sweeper = make_sweeper(redis, jobs, blobs, abandoned_after_s=0)
+    assert sweeper.sweep() == 1
+    assert sweeper.sweep() == 0
+    assert blob_files(tmp_path) == []
+    assert redis.zcard("tbscreen:retained") == 0
+
+
 LIMITS = BatchLimits(
     max_files=10,
     max_request_bytes=10**6,
@@ -162,7 +201,7 @@ async def test_a_batch_that_comes_for_longer_than_that_keeps_its_files(
     monkeypatch.setattr("tbscreen_gateway.forms._BATCH_BYTES", 1)
     received = await receive_batch(sent.request, blobs, LIMITS, lambda _: None)
     assert len(received.uploads) == 2
-    assert all(blobs.path(upload.blob).is_file() for upload in received.uploads)
+    assert all(Path(blobs.path(upload.blob)).is_file() for upload in received.uploads)
 
 
 async def test_a_batch_that_lost_a_file_is_refused(blobs: BlobStore, tmp_path: Path) -> None:
@@ -175,5 +214,5 @@ async def test_a_batch_that_lost_a_file_is_refused(blobs: BlobStore, tmp_path: P
 
     with pytest.raises(BlobError) as caught:
         await receive_batch(sent.request, blobs, LIMITS, lose_the_first)
-    assert caught.value.code is ErrorCode.INTERNAL_ERROR
+    assert caught.value.code is ErrorCode.STORAGE_UNAVAILABLE
     assert blob_files(tmp_path) == []

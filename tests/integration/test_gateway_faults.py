@@ -15,6 +15,7 @@ from support.fake_bundle import publish_fake_bundle
 from support.fake_worker import FakeWorker, a_result, working_fake
 from support.gateway_process import GatewayProcess, gateway_process
 from support.redis_server import RedisServer, running_redis_server
+from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.queue import QUEUE_NAME, connect_redis
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(500)
@@ -185,7 +186,7 @@ def test_deleting_ends_a_wait_and_erases_the_upload(
     assert httpx.get(f"{gateway.url}{path}").status_code == 404
 
 
-def test_what_a_killed_gateway_was_receiving_is_swept_once_it_is_old(
+def test_what_a_killed_gateway_was_receiving_is_there_to_be_swept_and_is_no_upload(
     gateway: GatewayProcess,
 ) -> None:
     edge = b'--e\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
@@ -199,16 +200,13 @@ def test_what_a_killed_gateway_was_receiving_is_swept_once_it_is_old(
             time.sleep(0.02)
         gateway.signal(signal.SIGKILL)
         gateway.stop()
-    (partial,) = blob_files(gateway.blobs_dir)
+    (file,) = blob_files(gateway.blobs_dir)
     gateway.start()
-    assert partial.exists()
-    gateway.stop()
-    os.utime(partial, (0, 0))
-    gateway.start()
-    deadline = time.monotonic() + 5
-    while partial.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not partial.exists()
+    store = BlobStore.existing(gateway.blobs_dir)
+    (partial,) = store.partials()
+    assert (partial.name, store.keys(older_than_s=0)) == (file.name, [])
+    store.erase_partial(partial)
+    assert blob_files(gateway.blobs_dir) == []
 
 
 def test_the_stored_upload_is_the_one_that_was_sent(gateway: GatewayProcess) -> None:

@@ -2,11 +2,13 @@ import os
 import resource
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from support.blob_files import blob_files
+from support.interning import watch_interning
 from tbscreen_shared.blob_writing import BlobWriter
 from tbscreen_shared.blobs import BlobStore, BlobStoreMissingError
 from tbscreen_shared.errors import BlobError, ErrorCode
@@ -29,7 +31,7 @@ def test_a_committed_blob_reads_back(store: BlobStore) -> None:
 def test_an_abandoned_blob_leaves_nothing(store: BlobStore, tmp_path: Path) -> None:
     with store.open_writer() as writer:
         writer.write(b"half")
-        assert not store.path(writer.key).exists()
+        assert not Path(store.path(writer.key)).exists()
     assert blob_files(tmp_path / "blobs") == []
 
 
@@ -58,8 +60,8 @@ def test_a_spool_that_a_killed_process_left_is_a_partial(store: BlobStore, tmp_p
     spool = store.open_spool()
     spool.write(b"archive")
     spool.rewind()
-    assert store.erase_partials(older_than_s=60) == 0
-    assert store.erase_partials(older_than_s=-1) == 1
+    for partial in store.partials():
+        store.erase_partial(partial)
     assert blob_files(tmp_path / "blobs") == []
     with spool:  # its stream is still open
         pass
@@ -108,7 +110,7 @@ def test_a_full_volume_is_told_as_such(store: BlobStore, tmp_path: Path) -> None
     assert blob_files(tmp_path / "blobs") == []
 
 
-def test_an_exceeded_file_size_limit_is_an_internal_error(store: BlobStore) -> None:
+def test_a_volume_that_fails_otherwise_is_unavailable(store: BlobStore) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
@@ -119,7 +121,7 @@ def test_an_exceeded_file_size_limit_is_an_internal_error(store: BlobStore) -> N
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
-    assert caught.value.code is ErrorCode.INTERNAL_ERROR
+    assert caught.value.code is ErrorCode.STORAGE_UNAVAILABLE
 
 
 def test_a_writable_store_passes_its_probe_and_keeps_nothing(
@@ -153,31 +155,13 @@ def test_a_full_volume_fails_its_probe(store: BlobStore, monkeypatch: pytest.Mon
     assert caught.value.code is ErrorCode.STORAGE_FULL
 
 
-def test_only_partial_uploads_that_nobody_writes_any_more_are_swept(
-    store: BlobStore, tmp_path: Path
-) -> None:
-    abandoned = tmp_path / "blobs" / f"{'a' * 32}.partial"
-    abandoned.write_bytes(b"x")
-    os.utime(abandoned, (0, 0))
-    with store.open_writer() as writer:
-        writer.write(b"x")
-        writer.commit()
-    with store.open_writer() as writing:
-        writing.write(b"y")
-        assert store.erase_partials(older_than_s=3600) == 1
-        assert writing.commit()
-    assert sorted(p.name for p in blob_files(tmp_path / "blobs")) == sorted(
-        [writer.key, writing.key]
-    )
-
-
 def test_a_store_that_another_process_made_is_present(store: BlobStore, tmp_path: Path) -> None:
     with store.open_writer() as writer:
         writer.write(b"radiograph")
         key = writer.commit()
     seen = BlobStore.existing(tmp_path / "blobs")
     seen.check_present()
-    assert seen.path(key).read_bytes() == b"radiograph"
+    assert Path(seen.path(key)).read_bytes() == b"radiograph"
 
 
 def test_a_directory_that_is_no_store_is_told_from_an_empty_one(tmp_path: Path) -> None:
@@ -199,3 +183,30 @@ def test_a_linked_blob_outlives_the_first_key(store: BlobStore) -> None:
         assert stream.read() == b"radiograph"
     with pytest.raises(FileNotFoundError):
         store.link(key)
+
+
+def test_no_name_is_interned_for_good(
+    store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interned = watch_interning(monkeypatch)
+    with store.open_writer() as writer, store.open_spool() as spool:
+        spool.write(b"archive")
+        for partial in store.partials():
+            store.erase_partial(partial)
+        with pytest.raises(BlobError):
+            writer.commit()
+    with store.open_writer() as writer:
+        key = writer.commit()
+    with store.open(key):
+        store.touch(key)
+    twin, _ = store.link(key)
+    assert {key, twin} == set(store.keys(older_than_s=-1))
+    assert store.usage()[0] == 3
+    store.check_present()
+    store.check_writable()
+    for one in (key, twin):
+        store.erase(one)
+    assert interned == []
+    Path(tmp_path / key)
+    # Where this interpreter's pathlib interns at all.
+    assert (key in interned) == (sys.version_info < (3, 14))

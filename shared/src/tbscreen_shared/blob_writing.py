@@ -4,7 +4,6 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from tbscreen_shared.errors import BlobError, ErrorCode
@@ -13,17 +12,21 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class BlobWriter:
-    """A blob being written. Leaving the `with` block without `commit` leaves nothing behind."""
+    """A blob being written. Leaving the `with` block without `commit` leaves nothing behind.
 
-    def __init__(self, root: Path, key: str) -> None:
+    Where the volume fails meanwhile, leaving it raises BlobError: `storage_unavailable`.
+    """
+
+    def __init__(self, root: str, key: str) -> None:
         self.key = key
-        self._final = root / key
-        self._partial = root / f"{key}.partial"
+        self._root = root
+        self._final = f"{root}/{key}"
+        self._partial = f"{root}/{key}.partial"
         self._stream: BinaryIO | None = None
 
     def __enter__(self) -> "BlobWriter":
         with storage_errors():
-            self._stream = self._partial.open("xb")
+            self._stream = open(self._partial, "xb")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -31,13 +34,14 @@ class BlobWriter:
             # A full disk fails the flush inside close as well; the partial file goes either way.
             with suppress(OSError):
                 self._stream.close()
-            self._partial.unlink(missing_ok=True)
+            with storage_errors(), suppress(FileNotFoundError):
+                os.unlink(self._partial)
 
     def write(self, data: bytes) -> None:
         """Appends bytes.
 
         Raises:
-            BlobError: `storage_full` when the volume is full.
+            BlobError: `storage_full` when the volume is full, else `storage_unavailable`.
         """
         if self._stream is None:
             raise ValueError("the blob writer is not open")
@@ -48,7 +52,7 @@ class BlobWriter:
         """Hands what was written to the operating system, which may refuse it.
 
         Raises:
-            BlobError: `storage_full` when the volume is full.
+            BlobError: `storage_full` when the volume is full, else `storage_unavailable`.
         """
         if self._stream is None:
             raise ValueError("the blob writer is not open")
@@ -66,13 +70,13 @@ class BlobWriter:
             self._stream.flush()
             os.fsync(self._stream.fileno())
             self._stream.close()
-            self._partial.rename(self._final)
-            sync_directory(self._final.parent)
+            os.rename(self._partial, self._final)
+            sync_directory(self._root)
         self._stream = None
         return self.key
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: str) -> None:
     """Makes the names in a directory outlive a power cut."""
     directory = os.open(path, os.O_RDONLY)
     try:
@@ -85,10 +89,10 @@ class Spool:
     """A file to be written, read and then gone: leaving the `with` block removes it.
 
     It is made by the first call. It counts in `BlobStore.usage`, and is a partial to
-    `BlobStore.erase_partials`.
+    `BlobStore.partials`. Leaving raises BlobError where the volume fails: `storage_unavailable`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
         self._stream: BinaryIO | None = None
 
@@ -100,13 +104,14 @@ class Spool:
             # A full disk fails the flush inside close as well.
             with suppress(OSError):
                 self._stream.close()
-            self._path.unlink(missing_ok=True)
+            with storage_errors(), suppress(FileNotFoundError):
+                os.unlink(self._path)
 
     def write(self, data: bytes) -> None:
         """Appends bytes.
 
         Raises:
-            BlobError: `storage_full` when the volume is full.
+            BlobError: `storage_full` when the volume is full, else `storage_unavailable`.
         """
         with storage_errors():
             self._open().write(data)
@@ -115,7 +120,7 @@ class Spool:
         """Returns what was written, to be read from its start.
 
         Raises:
-            BlobError: `storage_full` when the volume is full.
+            BlobError: `storage_full` when the volume is full, else `storage_unavailable`.
         """
         with storage_errors():
             stream = self._open()
@@ -124,13 +129,13 @@ class Spool:
 
     def _open(self) -> BinaryIO:
         if self._stream is None:
-            self._stream = self._path.open("x+b")
+            self._stream = open(self._path, "x+b")
         return self._stream
 
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Turns what the operating system says into a BlobError."""
+    """Turns what the operating system says into a BlobError, whose cause it is."""
     try:
         yield
     except OSError as error:
@@ -138,7 +143,7 @@ def storage_errors() -> Iterator[None]:
 
 
 def storage_error(error: OSError) -> BlobError:
-    """Returns the BlobError that stands for it: `storage_full` or `internal_error`."""
+    """Returns the BlobError that stands for it: `storage_full` or `storage_unavailable`."""
     if error.errno in _FULL:
         return BlobError(ErrorCode.STORAGE_FULL, "the upload volume is full")
-    return BlobError(ErrorCode.INTERNAL_ERROR, f"the upload volume failed: {error.strerror}")
+    return BlobError(ErrorCode.STORAGE_UNAVAILABLE, "the upload volume can not be used")

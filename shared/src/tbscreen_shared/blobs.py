@@ -1,4 +1,7 @@
-"""The blob store: uploads by opaque key on a volume. The queue never carries image bytes."""
+"""The blob store: uploads by opaque key on a volume. The queue never carries image bytes.
+
+No upload's name goes through pathlib, which would intern each (ADR 27).
+"""
 
 import os
 import re
@@ -7,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from tbscreen_shared.blob_writing import (
     BlobWriter,
@@ -29,6 +32,18 @@ class BlobStoreMissingError(Exception):
     """
 
 
+class Partial(NamedTuple):
+    """A file on its way into the store, as it was at one moment.
+
+    Attributes:
+        name: of the file.
+        written_ns: when it was last written to, by the wall clock: not how long ago that was.
+    """
+
+    name: str
+    written_ns: int
+
+
 class BlobStore:
     """Files under one directory, named by random keys that say nothing about their content."""
 
@@ -42,7 +57,7 @@ class BlobStore:
         marker = root / _MARKER
         if not marker.exists():
             marker.touch()
-        self._root = root
+        self._root = os.fspath(root)
 
     @classmethod
     def existing(cls, root: Path) -> "BlobStore":
@@ -51,7 +66,7 @@ class BlobStore:
         Whoever only reads must not take an empty directory for a store whose blobs are gone.
         """
         store = cls.__new__(cls)
-        store._root = root
+        store._root = os.fspath(root)
         return store
 
     def check_present(self) -> None:
@@ -60,15 +75,14 @@ class BlobStore:
         Raises:
             BlobStoreMissingError: it is not there, or can not be reached.
         """
-        marker = self._root / _MARKER
         try:
-            marker.stat()
+            os.stat(f"{self._root}/{_MARKER}")
         except OSError as error:
             raise BlobStoreMissingError(
-                f"{self._root} is not a blob store: {marker.name}: {error.strerror}"
+                f"{self._root} is not a blob store: {_MARKER}: {error.strerror}"
             ) from error
 
-    def path(self, key: str) -> Path:
+    def path(self, key: str) -> str:
         """Returns the blob's path, whether it exists or not.
 
         Raises:
@@ -76,7 +90,7 @@ class BlobStore:
         """
         if not _KEY.fullmatch(key):
             raise ValueError(f"not a blob key: {key!r}")
-        return self._root / key
+        return f"{self._root}/{key}"
 
     def open_writer(self) -> "BlobWriter":
         """Starts a new blob; it exists under its key only once `commit` has returned."""
@@ -84,7 +98,7 @@ class BlobStore:
 
     def open_spool(self) -> "Spool":
         """Starts a file on the volume that never becomes a blob."""
-        return Spool(self._root / f"{secrets.token_hex(16)}.partial")
+        return Spool(f"{self._root}/{secrets.token_hex(16)}.partial")
 
     @contextmanager
     def open(self, key: str) -> Iterator[BinaryIO]:
@@ -93,12 +107,17 @@ class BlobStore:
         Raises:
             FileNotFoundError: it was erased, or never committed.
         """
-        with self.path(key).open("rb") as stream:
+        with open(self.path(key), "rb") as stream:
             yield stream
 
     def erase(self, key: str) -> None:
-        """Removes a blob; one that is gone already is no error."""
-        self.path(key).unlink(missing_ok=True)
+        """Removes a blob; one that is gone already is no error.
+
+        Raises:
+            OSError: the volume is failing.
+        """
+        with suppress(FileNotFoundError):
+            os.unlink(self.path(key))
 
     def touch(self, key: str) -> None:
         """Makes a blob as young as one that is committed now.
@@ -120,14 +139,14 @@ class BlobStore:
         """
         twin = secrets.token_hex(16)
         try:
-            self.path(twin).hardlink_to(self.path(key))
+            os.link(self.path(key), self.path(twin))
         except FileNotFoundError:
             raise
         except OSError as error:
             raise storage_error(error) from error
         with storage_errors():
             sync_directory(self._root)
-            return twin, self.path(twin).stat().st_size
+            return twin, os.stat(self.path(twin)).st_size
 
     def keys(self, *, older_than_s: float) -> list[str]:
         """Returns the keys of the blobs that were committed before so many seconds.
@@ -136,7 +155,11 @@ class BlobStore:
             OSError: the directory can not be read.
         """
         before = time.time() - older_than_s
-        return [entry.name for entry, at in self._entries() if at < before]
+        return [
+            entry.name
+            for entry, found in self._entries()
+            if _KEY.fullmatch(entry.name) and found.st_mtime < before
+        ]
 
     def usage(self) -> tuple[int, int]:
         """Returns how many blobs there are, and their bytes together, unfinished ones included.
@@ -146,10 +169,9 @@ class BlobStore:
         """
         count = total = 0
         with storage_errors():
-            for path in self._root.iterdir():
-                with suppress(FileNotFoundError):
-                    total += path.stat().st_size
-                    count += 1
+            for _, found in self._entries():
+                total += found.st_size
+                count += 1
         return count, total
 
     def free_bytes(self) -> int:
@@ -162,25 +184,24 @@ class BlobStore:
             volume = os.statvfs(self._root)
         return volume.f_bavail * volume.f_frsize
 
-    def erase_partials(self, *, older_than_s: float) -> int:
-        """Removes what a killed process left of uploads it was writing; returns how many.
+    def partials(self) -> set[Partial]:
+        """Returns what is being written, or was when its process was killed."""
+        return {
+            Partial(entry.name, found.st_mtime_ns)
+            for entry, found in self._entries()
+            if entry.name.endswith(".partial")
+        }
 
-        Args:
-            older_than_s: leaves alone what was written to since, by any gateway on this volume.
-        """
-        erased = 0
-        for partial in self._root.glob("*.partial"):
-            with suppress(FileNotFoundError):
-                if time.time() - partial.stat().st_mtime > older_than_s:
-                    partial.unlink()
-                    erased += 1
-        return erased
+    def erase_partial(self, partial: Partial) -> None:
+        """Removes what a killed process left; one that is gone already is no error."""
+        with suppress(FileNotFoundError):
+            os.unlink(f"{self._root}/{partial.name}")
 
-    def _entries(self) -> Iterator[tuple[Path, float]]:
-        for path in self._root.iterdir():
-            if _KEY.fullmatch(path.name):
+    def _entries(self) -> Iterator[tuple["os.DirEntry[str]", os.stat_result]]:
+        with os.scandir(self._root) as entries:
+            for entry in entries:
                 with suppress(FileNotFoundError):
-                    yield path, path.stat().st_mtime
+                    yield entry, entry.stat()
 
     def check_whole(self) -> None:
         """Writes, syncs and erases a blob.
@@ -193,7 +214,8 @@ class BlobStore:
                 writer.write(b"probe")
                 self.erase(writer.commit())
         except (BlobError, OSError) as error:
-            raise BlobStoreMissingError(str(error)) from error
+            # A BlobError says less: it may be shown to clients.
+            raise BlobStoreMissingError(str(error.__cause__ or error)) from error
 
     def check_writable(self) -> None:
         """Writes and removes a probe file.

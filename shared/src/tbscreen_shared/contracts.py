@@ -164,6 +164,9 @@ class CallbackError(StrEnum):
     TIMED_OUT = "timed_out"
     BROKEN_ANSWER = "broken_answer"
 
+    INTERNAL_ERROR = "internal_error"
+    """The gateway's own; the receiver may have heard of it or not."""
+
 
 class Callback(Frozen):
     """How the sending of a job to its callback URL goes."""

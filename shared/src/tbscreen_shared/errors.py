@@ -44,6 +44,7 @@ class ErrorCode(StrEnum):
     RATE_LIMITED = "rate_limited"
     SERVER_BUSY = "server_busy"
     STORAGE_FULL = "storage_full"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
     BROKER_UNAVAILABLE = "broker_unavailable"
     WORKER_LOST = "worker_lost"
     INTERNAL_ERROR = "internal_error"
@@ -81,6 +82,7 @@ HTTP_STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.RATE_LIMITED: 429,
     ErrorCode.SERVER_BUSY: 503,
     ErrorCode.STORAGE_FULL: 507,
+    ErrorCode.STORAGE_UNAVAILABLE: 503,
     ErrorCode.BROKER_UNAVAILABLE: 503,
     ErrorCode.WORKER_LOST: 500,
     ErrorCode.INTERNAL_ERROR: 500,

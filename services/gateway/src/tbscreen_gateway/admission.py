@@ -106,13 +106,21 @@ class Admission:
             )
         self._slots_left -= 1
         self._slots_of[key_id] += 1
-        self._arriving_bytes += size_bytes
         try:
-            yield
+            with self.announcing(size_bytes):
+                yield
         finally:
             self._slots_left += 1
             self._slots_of[key_id] -= 1
             self._slots_of += Counter()  # forgets who has none
+
+    @contextmanager
+    def announcing(self, size_bytes: int) -> Iterator[None]:
+        """Counts against the volume's free space, for others, what will be written in the block."""
+        self._arriving_bytes += size_bytes
+        try:
+            yield
+        finally:
             self._arriving_bytes -= size_bytes
 
     def check(self, *, jobs: int = 1, size_bytes: int = 0, arriving_bytes: int = 0) -> None:

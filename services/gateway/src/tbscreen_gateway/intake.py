@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import uuid6
 
+from tbscreen_gateway.discarding import discard
 from tbscreen_gateway.incoming import Upload
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.promises import Promises
@@ -141,4 +142,4 @@ class _JobOffer:
         self.tasks.send(self.id)
 
     def erase_uploads(self) -> None:
-        self.blobs.erase(self.job.blob)
+        discard(self.blobs, [self.job.blob])

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from tbscreen_shared.errors import HTTP_STATUS, ErrorCode, TbscreenError
+from tbscreen_shared.errors import HTTP_STATUS, BlobError, ErrorCode, TbscreenError
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ TITLES: Final[dict[ErrorCode, str]] = {
     ErrorCode.RATE_LIMITED: "Too many requests",
     ErrorCode.SERVER_BUSY: "Too many uploads or connections at once",
     ErrorCode.STORAGE_FULL: "The storage is full",
+    ErrorCode.STORAGE_UNAVAILABLE: "The storage can not be used",
     ErrorCode.BROKER_UNAVAILABLE: "The queue can not be reached",
     ErrorCode.WORKER_LOST: "The workers that read it were lost",
     ErrorCode.INTERNAL_ERROR: "Something went wrong inside",
@@ -67,6 +68,7 @@ RETRY_AFTER_S: Final[dict[ErrorCode, int]] = {
     ErrorCode.RATE_LIMITED: 5,
     ErrorCode.SERVER_BUSY: 1,
     ErrorCode.STORAGE_FULL: 30,
+    ErrorCode.STORAGE_UNAVAILABLE: 10,
 }
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -169,6 +171,8 @@ def _on_tbscreen_error(request: Request, error: Exception) -> Response:
         return _respond(
             request.scope, error.code, error.detail, headers=error.headers, errors=error.errors
         )
+    if isinstance(error, BlobError):
+        logger.error("the upload volume fails", extra={"error": str(error.__cause__ or error)})
     return _respond(request.scope, error.code, error.detail)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import uuid6
 
+from tbscreen_gateway.discarding import discard
 from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.task_queue import TaskNotSentError, TaskQueue
 from tbscreen_gateway.webhooks.seals import CallbackSeals
@@ -68,13 +69,13 @@ class Retrying:
             callback_seal=self._seal_again(job_id, new_id),
         )
         if retry.job_id != new_id:
-            self._blobs.erase(twin)
+            discard(self._blobs, [twin])
             if retry.outcome is RetryOutcome.RETRIED:
                 return retry.job_id
             if retry.outcome is RetryOutcome.FULL:
                 raise self._queue_full(1)
             raise _gone() if retry.outcome is RetryOutcome.GONE else _not_dead()
-        self._blobs.erase(blob)
+        discard(self._blobs, [blob])
         try:
             self._tasks.send(new_id)
         except TaskNotSentError:

@@ -89,6 +89,7 @@ def list_dead(
             ErrorCode.INVALID_REQUEST,
             ErrorCode.QUEUE_FULL,
             ErrorCode.STORAGE_FULL,
+            ErrorCode.STORAGE_UNAVAILABLE,
             ErrorCode.BROKER_UNAVAILABLE,
         ),
     },

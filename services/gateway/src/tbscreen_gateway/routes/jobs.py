@@ -21,6 +21,7 @@ from tbscreen_gateway.dependencies import (
     job_not_found,
     requester_of,
 )
+from tbscreen_gateway.discarding import discard
 from tbscreen_gateway.examples import (
     CANCELED_JOB,
     FAILED_JOB,
@@ -54,6 +55,7 @@ UPLOAD_ERRORS: Final = (
     ErrorCode.RATE_LIMITED,
     ErrorCode.BROKER_UNAVAILABLE,
     ErrorCode.STORAGE_FULL,
+    ErrorCode.STORAGE_UNAVAILABLE,
 )
 
 IfNoneMatch = Annotated[
@@ -209,7 +211,7 @@ def delete(
     if outcome is CancelOutcome.FINISHED:
         raise Refusal(ErrorCode.JOB_FINISHED, "It is finished already, so it was left as it is.")
     if blob is not None:
-        services.blobs.erase(blob)
+        discard(services.blobs, [blob])
     job = services.jobs.get(job_id) if outcome is CancelOutcome.CANCELED else None
     return Response(status_code=204) if job is None else job_response(job)
 
