@@ -13,6 +13,7 @@ from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.task_queue import CeleryTaskQueue, TaskNotSentError
 from tbscreen_shared.contracts import ImageFormat
 from tbscreen_shared.jobs import JobStore, NewJob
+from tbscreen_shared.jobs.keys import QUEUED
 from tbscreen_shared.queue import QUEUE_NAME, make_celery_app
 
 
@@ -50,6 +51,15 @@ def test_a_job_without_a_task_gets_one_within_seconds(
         assert time.monotonic() - begun < 20
     # 4 s until it is looked for, and 2 s for which it must be missing.
     assert 5.5 < time.monotonic() - begun < 12
+    assert worker.take() == "1"
+
+
+def test_a_lost_task_is_sent_again_though_the_clock_was_set_back_since(
+    redis: Redis, jobs: JobStore, reconciler: Reconciler, worker: FakeWorker
+) -> None:
+    record(jobs, "1")
+    redis.zincrby(QUEUED, 3_600_000, "1")
+    assert reconciler.resend_lost() == 1
     assert worker.take() == "1"
 
 

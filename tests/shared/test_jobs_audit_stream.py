@@ -36,6 +36,17 @@ def test_entries_are_read_in_order_and_stay_until_they_are_written(stream: Audit
     assert (taken.head, list(taken.entries)) == (HEAD, [])
 
 
+def test_bytes_that_are_no_text_are_no_entry_and_hold_up_nothing(
+    stream: AuditStream, redis: Redis
+) -> None:
+    # As a worker that was taken over may write them.
+    redis.xadd(AUDIT, {b"event": b"\xff", b"\xfe": b"1"})
+    stream.record("gateway_started")
+    unreadable, sound = (one.entry for one in take(stream).entries)
+    assert unreadable is None
+    assert sound.event == "gateway_started"
+
+
 def test_one_writer_has_the_stream_until_it_gives_it_back_or_its_lease_lapses(
     stream: AuditStream,
 ) -> None:

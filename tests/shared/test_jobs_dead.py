@@ -164,10 +164,11 @@ def test_a_retained_upload_is_needed_until_its_time_is_over(redis: Redis) -> Non
     store.create(new_job("1"))
     store.fail("1", JobError(code=ErrorCode.UNREADABLE_IMAGE, message="m"))
     assert store.needed_blobs() == {"blob-1"}
-    assert retained.overdue() == []
+    assert retained.overdue()[0] == []
     time.sleep(4.1)
-    assert retained.overdue() == ["blob-1"]
-    retained.forget("blob-1")
+    overdue, until_ms = retained.overdue()
+    assert overdue == ["blob-1"]
+    retained.forget(until_ms)
     assert store.needed_blobs() == set()
 
 

@@ -31,6 +31,9 @@ def connect_redis(url: str, *, timeout_s: float = 5.0, silence: Silence | None =
         url,
         connection_class=MasterSSLConnection if url.startswith("rediss") else MasterConnection,
         decode_responses=True,
+        # Of bytes that are no text, which only a worker that was taken over writes, one entry is
+        # unreadable, and not the whole stream.
+        encoding_errors="replace",
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         socket_keepalive=True,

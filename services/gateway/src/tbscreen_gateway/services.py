@@ -20,6 +20,7 @@ from tbscreen_gateway.background import keep_running
 from tbscreen_gateway.batches.intake import BatchIntake
 from tbscreen_gateway.health import VERSION, HealthProbe
 from tbscreen_gateway.intake import Intake
+from tbscreen_gateway.key_expiry import KeyExpiry
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.own_events import OwnEvents
 from tbscreen_gateway.promises import Promises
@@ -30,7 +31,7 @@ from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.sweeping import Sweeper
 from tbscreen_gateway.task_queue import CeleryTaskQueue
 from tbscreen_gateway.waiting import FinishedJobs, JobWaiter
-from tbscreen_gateway.webhooks.delivery import running_deliveries
+from tbscreen_gateway.webhooks.running import running_deliveries
 from tbscreen_gateway.webhooks.seals import CallbackSeals
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.bundle import ModelStore
@@ -128,13 +129,15 @@ async def running_services(
     dead = DeadJobs(
         redis, result_ttl_s=settings.result_ttl_s, max_queue_length=settings.max_queue_length
     )
+    idempotency_keys = IdempotencyKeys(redis)
+    key_expiry = KeyExpiry(idempotency_keys)
     sweeper = Sweeper(jobs, dead, RetainedUploads(redis), blobs)
     audit = AuditStream(redis)
     drain = AuditDrain(audit, AuditLog(settings.audit_dir, key=settings.audit_key()))
     own_events = OwnEvents(audit, models, VERSION, access.keys)
     wrong_keys = WrongKeys(audit)
-    works = (sweeper.run, reconciler.run, own_events.run, drain.run, wrong_keys.run)
-    background = [asyncio.create_task(keep_running(work)) for work in works]
+    works = (sweeper, key_expiry, reconciler, own_events, drain, wrong_keys)
+    background = [asyncio.create_task(keep_running(work.run)) for work in works]
     try:
         async with (
             finished.listening(),
@@ -150,7 +153,7 @@ async def running_services(
                 dead=dead,
                 retrying=Retrying(jobs, dead, blobs, tasks, callbacks, seals, admission.queue_full),
                 admission=admission,
-                idempotency_keys=IdempotencyKeys(redis),
+                idempotency_keys=idempotency_keys,
                 upload_rates=RateLimiter(redis, uploads_quota),
                 intake=intake,
                 batch_intake=batch_intake,

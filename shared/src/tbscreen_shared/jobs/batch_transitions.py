@@ -11,15 +11,15 @@ CREATE_BATCH: Final = (
     PRELUDE
     + """
 -- ARGV: batch id, entries json, skipped, how many jobs, key id, request id, callback,
---   how many jobs may wait or '', Idempotency-Key's digest or '', its fingerprint, its ttl s,
+--   how many jobs may wait or '', Idempotency-Key's digest or '', its fingerprint,
 --   then for each job: id, blob, sha256, format, bytes, the callback's seal
 local id = ARGV[1]
 local batch = BATCH .. id
-local settled = settle(id, ARGV[4], unpack(ARGV, 8, 11))
+local settled = settle(id, ARGV[4], unpack(ARGV, 8, 10))
 if settled then return settled end
 redis.call('HSET', batch, 'created_at', now, 'entries', ARGV[2], 'skipped', ARGV[3],
   'unfinished', ARGV[4])
-for at = 12, 12 + 6 * (ARGV[4] - 1), 6 do
+for at = 11, 11 + 6 * (ARGV[4] - 1), 6 do
   create_job(ARGV[at], {ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4],
     ARGV[5], ARGV[6], ARGV[7], id, '', ARGV[at + 5]})
 end

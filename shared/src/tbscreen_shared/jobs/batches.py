@@ -123,9 +123,7 @@ class BatchStore:
                 args=[
                     *(batch.id, _dump(batch.entries), batch.skipped, len(batch.jobs)),
                     *(first.requester.key_id, first.requester.request_id, first.callback_url),
-                    *creation_arguments(
-                        key, max_queue_length=self._max_queue_length, ttl_s=self._ttl_s
-                    ),
+                    *creation_arguments(key, max_queue_length=self._max_queue_length),
                     *(
                         field
                         for job in batch.jobs

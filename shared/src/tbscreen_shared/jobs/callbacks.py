@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final, cast
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from tbscreen_shared.contracts import Callback, CallbackError, CallbackStatus
 from tbscreen_shared.jobs import transitions
@@ -98,11 +99,19 @@ class CallbackOutbox:
         return [DueCallback(job_id, url or "") for job_id, url in zip(ids, urls, strict=True)]
 
     def claim(self, job_ids: Iterable[str]) -> list[CallbackClaim]:
-        """Takes callbacks in hand, for `lease_s`; each claim counts as an attempt."""
-        claims = []
+        """Takes callbacks in hand, for `lease_s`; each claim counts as an attempt.
+
+        Fewer than asked for where Redis goes away in between: those claimed are to be sent.
+        """
+        claims: list[CallbackClaim] = []
         for job_id in job_ids:
             token = uuid.uuid4().hex
-            outcome, url, attempt, seal = self._claim(args=[job_id, token, self._lease_ms])
+            try:
+                outcome, url, attempt, seal = self._claim(args=[job_id, token, self._lease_ms])
+            except RedisError:
+                if not claims:
+                    raise
+                break
             claims.append(CallbackClaim(ClaimedAs(outcome), job_id, url, int(attempt), token, seal))
         return claims
 

@@ -7,7 +7,7 @@ whatever dies in between.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, cast
 
 from redis import Redis
 
@@ -16,6 +16,26 @@ from tbscreen_shared.jobs import keys, transitions
 
 _FORGONE_S: Final = 3600
 """For how long an id that was given up can not be made: longer than a network delays a packet."""
+
+_KEYS_AT_ONCE: Final = 500
+"""So many take Redis about a millisecond, in which it does nothing else."""
+
+_LET_EXPIRE: Final = (
+    transitions.PRELUDE
+    + """
+-- ARGV: digests of keys. A record without a time to live is of what has not ended.
+for _, digest in ipairs(ARGV) do
+  local key = IDEMPOTENCY .. digest
+  local id = string.match(redis.call('GET', key) or '', '^%S+') or ''
+  local left_ms = math.max(redis.call('PTTL', JOB .. id), redis.call('PTTL', BATCH .. id))
+  if left_ms ~= -1 then
+    redis.call('SREM', BOUND, digest)
+    -- Erases it at once where there is no record: -2 is left.
+    redis.call('PEXPIRE', key, left_ms)
+  end
+end
+"""
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +106,7 @@ class CreateOutcome(StrEnum):
     """Its key had made another, which still is."""
 
     CONFLICT = "conflict"
-    """Its key came with something else before."""
+    """Its key came with something else before, which still is."""
 
     FORGONE = "forgone"
     """It was given up before this call arrived."""
@@ -115,28 +135,42 @@ def queue_bound(max_queue_length: int | None) -> int | str:
 
 
 def creation_arguments(
-    key: IdempotencyKey | None, *, max_queue_length: int | None, ttl_s: int
-) -> tuple[int | str, str, str, int]:
+    key: IdempotencyKey | None, *, max_queue_length: int | None
+) -> tuple[int | str, str, str]:
     """Returns what decides in the scripts whether something is made.
 
     Args:
-        key: what it came with; nothing of it is kept for longer than `ttl_s`.
+        key: what it came with.
         max_queue_length: how many jobs may wait, with those that it has; None for any number.
-        ttl_s: of results.
     """
     bound = queue_bound(max_queue_length)
-    return (bound, key.digest, key.fingerprint, ttl_s) if key else (bound, "", "", ttl_s)
+    return (bound, key.digest, key.fingerprint) if key else (bound, "", "")
 
 
 class IdempotencyKeys:
-    """What is known of keys before what came with them is. Every method may raise `RedisError`."""
+    """What is known of keys apart from what comes with them.
+
+    A key counts while the job or batch that it has made is there, however long that waits. Every
+    method may raise `RedisError`.
+    """
 
     def __init__(self, redis: "Redis") -> None:
         self._redis = redis
+        self._let_expire = redis.register_script(_LET_EXPIRE)
 
     def has_made(self, digest: str) -> bool:
         """Tells whether a key has made a job or batch that still is, or was."""
         return bool(self._redis.exists(f"{keys.IDEMPOTENCY_PREFIX}{digest}"))
+
+    def let_expire(self) -> None:
+        """Lets the keys of what has ended expire with its record, and erases those of what is gone.
+
+        Not done where a job ends: workers have no right to keys. Until it is done a key stays, and
+        is worth nothing once its record is gone.
+        """
+        bound = list(cast("set[str]", self._redis.smembers(keys.BOUND)))
+        for first in range(0, len(bound), _KEYS_AT_ONCE):
+            self._let_expire(args=bound[first : first + _KEYS_AT_ONCE])
 
 
 class Forgoing:

@@ -48,6 +48,9 @@ DRAINED_PREFIX: Final = "tbscreen:drained:"
 IDEMPOTENCY_PREFIX: Final = "tbscreen:idempotency:"
 """Before the digest of an Idempotency-Key: which job or batch it has made, and of what."""
 
+BOUND: Final = "tbscreen:bound"
+"""Set of the digests whose job or batch had not ended when it was last looked at."""
+
 FORGONE_PREFIX: Final = "tbscreen:forgone:"
 """Before the id of a job or batch that must not be made any more."""
 

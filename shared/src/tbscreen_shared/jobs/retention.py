@@ -13,11 +13,16 @@ class RetainedUploads:
     def __init__(self, redis: "Redis") -> None:
         self._redis = redis
 
-    def overdue(self) -> list[str]:
-        """Returns the keys of those whose time is over, by Redis' own clock."""
+    def overdue(self) -> tuple[list[str], int]:
+        """Returns the keys of those whose time is over, and Redis' time now in ms."""
         seconds, _ = self._redis.time()
-        return cast("list[str]", self._redis.zrange(RETAINED, "-inf", seconds * 1000, byscore=True))
+        now_ms = seconds * 1000
+        return cast("list[str]", self._redis.zrange(RETAINED, "-inf", now_ms, byscore=True)), now_ms
 
-    def forget(self, blob: str) -> None:
-        """Takes one off the list: it has been erased."""
-        self._redis.zrem(RETAINED, blob)
+    def forget(self, until_ms: int) -> None:
+        """Takes those off the list whose time was over then: they have been erased.
+
+        Not by their names: one that is no text, as a worker that was taken over may write it, is
+        read as another.
+        """
+        self._redis.zremrangebyscore(RETAINED, "-inf", until_ms)

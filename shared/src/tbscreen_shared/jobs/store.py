@@ -131,9 +131,7 @@ class JobStore:
                     *(job.id, job.blob, job.sha256, job.format, job.size_bytes),
                     *(job.requester.key_id, job.requester.request_id),
                     *(job.callback_url, job.batch_id, job.retry_of, job.callback_seal),
-                    *creation_arguments(
-                        key, max_queue_length=self._max_queue_length, ttl_s=self._ttl_s
-                    ),
+                    *creation_arguments(key, max_queue_length=self._max_queue_length),
                 ]
             )
         )
@@ -184,13 +182,16 @@ class JobStore:
         return math.fsum(int(count or 0) for count in counts) / covered_s
 
     def overdue(self, *, older_than_s: float, limit: int) -> list[str]:
-        """Returns the ids of the longest queued jobs, oldest first, by Redis' own clock."""
+        """Returns the ids of the longest queued jobs, oldest first, by Redis' own clock.
+
+        And of those from that clock's future, recorded before it was set back; `limit` of each.
+        """
         seconds, microseconds = self._redis.time()
-        before_ms = seconds * 1000 + microseconds // 1000 - int(older_than_s * 1000)
-        return cast(
-            "list[str]",
-            self._redis.zrange(QUEUED, "-inf", before_ms, byscore=True, offset=0, num=limit),
-        )
+        now_ms, margin_ms = seconds * 1000 + microseconds // 1000, int(older_than_s * 1000)
+        with self._redis.pipeline(transaction=False) as both:
+            for first, last in (("-inf", now_ms - margin_ms), (f"({now_ms + margin_ms}", "+inf")):
+                both.zrange(QUEUED, first, last, byscore=True, offset=0, num=limit)
+            return [*itertools.chain.from_iterable(cast("list[list[str]]", both.execute()))]
 
     def queued_among(self, job_ids: list[str]) -> list[str]:
         """Returns those of the jobs that are queued."""

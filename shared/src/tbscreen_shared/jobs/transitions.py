@@ -24,6 +24,7 @@ local AUDIT_SEQUENCE, RETAINED = '{keys.AUDIT_SEQUENCE}', '{keys.RETAINED}'
 local JOB, LEASE, BATCH = '{keys.JOB_PREFIX}', '{keys.LEASE_PREFIX}', '{keys.BATCH_PREFIX}'
 local DONE, DRAINED = '{keys.DONE_CHANNEL_PREFIX}', '{keys.DRAINED_PREFIX}'
 local IDEMPOTENCY, FORGONE = '{keys.IDEMPOTENCY_PREFIX}', '{keys.FORGONE_PREFIX}'
+local BOUND = '{keys.BOUND}'
 local DRAIN_BUCKET_S, DRAIN_WINDOW_S = {keys.DRAIN_BUCKET_S}, {keys.DRAIN_WINDOW_S}
 """
     + """
@@ -49,20 +50,20 @@ local function has_room(count, max_queued)
 end
 
 -- Returns what there is to say of an id that is not to be made, with `count` jobs, and nil where it
--- is: its Idempotency-Key is bound to it then.
-local function settle(id, count, max_queued, digest, fingerprint, ttl_s)
+-- is: its Idempotency-Key is bound to it then, until `IdempotencyKeys` lets that expire with it.
+local function settle(id, count, max_queued, digest, fingerprint)
   if exists(id) then return {'made', id} end
   if redis.call('EXISTS', FORGONE .. id) == 1 then return {'forgone', id} end
   local binding = digest ~= '' and redis.call('GET', IDEMPOTENCY .. digest)
   if binding then
     local bound, of = string.match(binding, '^(%S+) (%S+)')
-    if of ~= fingerprint then return {'conflict', bound} end
-    -- One that was erased since leaves its key to another.
-    if exists(bound) then return {'replayed', bound} end
+    -- One that is gone leaves its key to any other.
+    if exists(bound) then return {of == fingerprint and 'replayed' or 'conflict', bound} end
   end
   if not has_room(count, max_queued) then return {'full', id} end
   if digest ~= '' then
-    redis.call('SET', IDEMPOTENCY .. digest, id .. ' ' .. fingerprint, 'EX', ttl_s)
+    redis.call('SET', IDEMPOTENCY .. digest, id .. ' ' .. fingerprint)
+    redis.call('SADD', BOUND, digest)
   end
   return nil
 end
@@ -113,8 +114,8 @@ CREATE: Final = (
     + """
 -- ARGV: id, blob, sha256, format, bytes, key id, request id, callback, batch, retry of,
 --   the callback's seal, how many jobs may wait or '', Idempotency-Key's digest or '', its
---   fingerprint, its ttl s
-local settled = settle(ARGV[1], 1, unpack(ARGV, 12, 15))
+--   fingerprint
+local settled = settle(ARGV[1], 1, unpack(ARGV, 12, 14))
 if settled then return settled end
 create_job(ARGV[1], {unpack(ARGV, 2)})
 return {'made', ARGV[1]}
