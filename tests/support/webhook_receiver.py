@@ -1,5 +1,7 @@
 """A receiver of webhooks: a real HTTP server that records, and misbehaves when told to."""
 
+import os
+import socket
 import ssl
 import threading
 import time
@@ -30,6 +32,7 @@ class Answer:
         headers: before the body, whose true length they may belie.
         body_bytes: size of the body, as far as the other side reads it.
         drip_s: pause after each byte of the head.
+        garbled: what follows the head is no TLS, though the head was.
     """
 
     status: int = 204
@@ -37,6 +40,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     body_bytes: int = 0
     drip_s: float = 0.0
+    garbled: bool = False
 
 
 class WebhookReceiver:
@@ -126,7 +130,11 @@ def _handler(receiver: WebhookReceiver) -> type[BaseHTTPRequestHandler]:
             try:
                 super().handle()
             except OSError:
-                self.close_connection = True  # the other side has had enough, or trusts us not
+                self.close_connection = True  # one side has had enough, or trusts the other not
+                with suppress(OSError), _unencrypted(self.connection) as connection:
+                    # What is closed unread resets the connection, and may overtake a TLS alert.
+                    while connection.recv(65536):
+                        pass
 
         def finish(self) -> None:
             with suppress(OSError):
@@ -140,6 +148,10 @@ def _handler(receiver: WebhookReceiver) -> type[BaseHTTPRequestHandler]:
             head = f"HTTP/1.1 {answer.status} Said\r\n"
             head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             self._write((head + "\r\n").encode(), answer.drip_s)
+            if answer.garbled:
+                with _unencrypted(self.connection) as connection:
+                    connection.sendall(b"no record at all")
+                return
             block = bytes(65536)
             for start in range(0, answer.body_bytes, len(block)):
                 self._write(block[: answer.body_bytes - start])
@@ -157,6 +169,14 @@ def _handler(receiver: WebhookReceiver) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+@contextmanager
+def _unencrypted(connection: socket.socket) -> Iterator[socket.socket]:
+    """Yields the socket below a TLS connection, or another of the same one; patient for 5 s."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as below:
+        below.settimeout(5)
+        yield below
 
 
 @contextmanager

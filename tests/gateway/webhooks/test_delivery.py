@@ -16,6 +16,7 @@ from support.redis_server import as_user
 from support.webhook_receiver import Answer, WebhookReceiver, running_receiver
 from tbscreen_gateway.webhooks import delivery
 from tbscreen_gateway.webhooks.delivery import MAX_IN_FLIGHT
+from tbscreen_gateway.webhooks.sender import Attempt
 from tbscreen_shared.contracts import CallbackError, CallbackStatus, ImageFormat, Job
 from tbscreen_shared.jobs import JobStore, NewJob
 from tbscreen_shared.jobs.keys import AUDIT, CALLBACKS, job_key
@@ -221,6 +222,30 @@ async def test_a_record_that_is_damaged_holds_up_nobody_else(
     async with Delivering(redis, jobs).running() as deliveries:
         assert (await deliveries.settled("2")).status is CallbackStatus.DELIVERED
         assert (await deliveries.settled("1")).last_error is CallbackError.NOT_ALLOWED
+
+
+async def test_an_attempt_that_nobody_foresaw_is_a_failed_one(
+    redis: Redis,
+    jobs: JobStore,
+    receiver: WebhookReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(*_: object, **__: object) -> Attempt:
+        raise LookupError("unforeseen")
+
+    finished(jobs, receiver.url, "1")
+    deliveries = Delivering(redis, jobs, retry_delays_s=(30, 0.1))
+    with monkeypatch.context() as patch:
+        patch.setattr(deliveries.sender, "send", fail)
+        async with deliveries.running():
+            await eventually(lambda: deliveries.counted("retry"))
+            callback = deliveries.callback("1")
+    assert (callback.status, callback.attempts) == (CallbackStatus.PENDING, 1)
+    assert callback.last_error is CallbackError.INTERNAL_ERROR
+    assert callback.last_attempt_at and callback.next_attempt_at
+    assert (callback.next_attempt_at - callback.last_attempt_at).total_seconds() > 20
+    assert "LookupError: unforeseen" in caplog.text
 
 
 async def test_the_log_names_the_host_and_not_the_rest_of_the_url(

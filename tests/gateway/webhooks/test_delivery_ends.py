@@ -1,6 +1,7 @@
 """Gateways that share the work, stop in the middle of it, or lose their Redis."""
 
 import asyncio
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from support.redis_server import running_redis_server
 from support.webhook_receiver import Answer, WebhookReceiver
 from tbscreen_gateway.webhooks import delivery
 from tbscreen_shared.contracts import CallbackStatus
-from tbscreen_shared.jobs import JobStore
+from tbscreen_shared.jobs import CallbackClaim, JobStore
 from tbscreen_shared.queue import connect_redis
 
 
@@ -73,3 +74,31 @@ async def test_a_redis_that_restarts_meanwhile_makes_no_repeat(
             callback = await deliveries.settled("1")
     assert (callback.status, callback.attempts) == (CallbackStatus.DELIVERED, 1)
     assert len(receiver.deliveries) == 1
+
+
+async def test_what_was_claimed_when_redis_went_away_is_sent(
+    tmp_path: Path, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_redis_server(tmp_path) as server, connect_redis(server.url) as redis:
+        jobs = JobStore(redis, result_ttl_s=600, max_attempts=3)
+        finished(jobs, receiver.url, "1", "2")
+        deliveries = Delivering(redis, jobs)
+        claim = deliveries.outbox.claim
+
+        def losing_redis(job_ids: Iterable[str]) -> Iterator[str]:
+            first, *others = job_ids
+            yield first
+            server.kill()
+            yield from others
+
+        def claim_in_vain(job_ids: Iterable[str]) -> list[CallbackClaim]:
+            monkeypatch.undo()
+            try:
+                return claim(losing_redis(job_ids))
+            finally:
+                server.start()
+
+        monkeypatch.setattr(deliveries.outbox, "claim", claim_in_vain)
+        async with deliveries.running():
+            await eventually(lambda: deliveries.counted("delivered") == 2)
+        assert [deliveries.callback(name).attempts for name in ("1", "2")] == [1, 1]

@@ -220,3 +220,28 @@ async def test_an_expired_certificate_is_refused(authority: trustme.CA, ca_file:
         async with sending(ca_file=ca_file) as sender:
             attempt = await send(sender, f"https://pacs.example:{receiver.port}/")
     assert attempt.result is CallbackError.TLS_FAILED
+
+
+async def test_a_receiver_that_asks_for_a_certificate_after_the_handshake_fails(
+    server_tls: ssl.SSLContext, authority: trustme.CA, ca_file: Path
+) -> None:
+    # As TLS 1.3 has it: the client's handshake has succeeded when the refusal comes.
+    server_tls.minimum_version = ssl.TLSVersion.TLSv1_3
+    server_tls.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(server_tls)
+    with running_receiver(server_tls) as receiver:
+        async with sending(ca_file=ca_file) as sender:
+            attempt = await send(sender, f"https://pacs.example:{receiver.port}/")
+    assert attempt.result is CallbackError.TLS_FAILED
+    assert "CERTIFICATE_REQUIRED" in attempt.detail
+    assert receiver.deliveries == []
+
+
+async def test_a_status_counts_though_tls_breaks_in_its_body(
+    server_tls: ssl.SSLContext, ca_file: Path
+) -> None:
+    usual = Answer(200, headers={"Content-Length": "5"}, garbled=True)
+    with running_receiver(server_tls, usual) as receiver:
+        async with sending(ca_file=ca_file) as sender:
+            attempt = await send(sender, f"https://pacs.example:{receiver.port}/")
+    assert attempt.delivered

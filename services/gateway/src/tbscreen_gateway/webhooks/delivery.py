@@ -6,21 +6,17 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from redis import Redis
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.problems import Refusal
-from tbscreen_gateway.webhooks.connecting import PinnedBackend, SystemResolver
 from tbscreen_gateway.webhooks.policy import CallbackPolicy
 from tbscreen_gateway.webhooks.seals import CallbackSeals
-from tbscreen_gateway.webhooks.sender import Attempt, WebhookSender, make_tls_context
-from tbscreen_gateway.webhooks.settings import CallbackSettings
+from tbscreen_gateway.webhooks.sender import Attempt, WebhookSender
 from tbscreen_gateway.webhooks.urls import CallbackUrl, parse_callback_url
 from tbscreen_shared.contracts import CallbackError
 from tbscreen_shared.jobs import (
@@ -34,9 +30,6 @@ from tbscreen_shared.jobs import (
 from tbscreen_shared.logging import bound_contextvars
 
 logger = logging.getLogger(__name__)
-
-_LEASE_MARGIN_S: Final = 5.0
-"""How much longer than an attempt may take its lease lasts: for noting what came of it."""
 
 RETRY_DELAYS_S: Final = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 14400, 14400, 14400)
 """Between one attempt and the next, some twenty hours together; ±20 %, so that what failed together
@@ -177,20 +170,13 @@ class Deliverer:
     async def _deliver(self, claim: CallbackClaim) -> None:
         started = time.perf_counter()
         with bound_contextvars(job_id=claim.job_id):
+            url = self._accepted_url(claim)
             try:
-                job = await run_in_threadpool(self._jobs.get, claim.job_id)
-                if job is None:
+                attempt = await self._attempt(claim, url)
+                if attempt is None:
                     return  # erased meanwhile
-                url = self._accepted_url(claim)
-                # The same bytes as GET /v1/jobs/{id} answers.
-                body = job.model_dump_json().encode()
-                attempt = (
-                    await self._sender.send(url, message_id=job.id, body=body)
-                    if url is not None
-                    else Attempt(CallbackError.NOT_ALLOWED)
-                )
                 duration_s = time.perf_counter() - started
-                if url is not None:
+                if url is not None and attempt.result is not CallbackError.INTERNAL_ERROR:
                     self._note_answer(_host_of(claim.url), attempt)
                 outcome = await self._settle(claim, attempt)
             except RedisError as error:
@@ -199,6 +185,24 @@ class Deliverer:
                 return
             self._metrics.callbacks.labels(outcome).inc()
             _log(outcome, claim, attempt, host=url.host if url else "", duration_s=duration_s)
+
+    async def _attempt(self, claim: CallbackClaim, url: CallbackUrl | None) -> Attempt | None:
+        """Sends the job; None for one that is no more."""
+        try:
+            job = await run_in_threadpool(self._jobs.get, claim.job_id)
+            if job is None:
+                return None
+            if url is None:
+                return Attempt(CallbackError.NOT_ALLOWED)
+            # The same bytes as GET /v1/jobs/{id} answers.
+            body = job.model_dump_json().encode()
+            return await self._sender.send(url, message_id=job.id, body=body)
+        except RedisError:
+            raise
+        except Exception:
+            # Unsettled, it would come again at each lease's end, whatever number it has.
+            logger.exception("a callback's attempt broke off")
+            return Attempt(CallbackError.INTERNAL_ERROR)
 
     def _accepted_url(self, claim: CallbackClaim) -> CallbackUrl | None:
         """Returns where to send; None for what no gateway accepted, or would accept no more.
@@ -237,39 +241,6 @@ class Deliverer:
             return None
         pause_s = self._retry_delays_s[number - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)
         return max(pause_s, min(attempt.retry_after_s, _LONGEST_ASKED_S))
-
-
-@asynccontextmanager
-async def running_deliveries(
-    settings: CallbackSettings, redis: "Redis", jobs: JobStore, metrics: Metrics
-) -> AsyncIterator[CallbackOutbox]:
-    """Yields the outbox, and empties it while the block runs where there is a key to sign with."""
-    lease_s = settings.callback_timeout_s + _LEASE_MARGIN_S
-    outbox = CallbackOutbox(redis, lease_s=lease_s)
-    if not settings.webhook_keys:
-        yield outbox
-        return
-    resolver = SystemResolver(threads=MAX_IN_FLIGHT)
-    sender = WebhookSender(
-        PinnedBackend(resolver, settings.callback_policy.allowed),
-        make_tls_context(settings.callback_ca_file),
-        settings.webhook_keys,
-        timeout_s=settings.callback_timeout_s,
-    )
-    deliveries = asyncio.create_task(
-        Deliverer(
-            *(outbox, jobs, sender, metrics),
-            *(settings.callback_policy, CallbackSeals(settings.webhook_keys)),
-            lease_s=lease_s,
-        ).run()
-    )
-    try:
-        yield outbox
-    finally:
-        deliveries.cancel()
-        await asyncio.gather(deliveries, return_exceptions=True)
-        await sender.close()
-        resolver.close()
 
 
 def _host_of(url: str) -> str:

@@ -25,6 +25,8 @@ _READ_TIMEOUT_S: Final = 1.0
 """An answer's body is read, so that the receiver's server does not see a broken connection, and
 thrown away; but not for longer than that."""
 
+_BROKEN_BODY: Final = (TimeoutError, ssl.SSLError, httpcore.NetworkError, httpcore.ProtocolError)
+
 _RETRY_AFTER_STATUSES: Final = (429, 503)
 
 
@@ -83,7 +85,7 @@ class WebhookSender:
         )
 
     async def send(self, url: CallbackUrl, *, message_id: str, body: bytes) -> Attempt:
-        """Posts the body and says what came of it; raises nothing."""
+        """Posts the body and says what came of it, whatever the receiver does."""
         timestamp_s = int(time.time())
         signatures = signature_headers(
             self._keys, message_id=message_id, timestamp_s=timestamp_s, body=body
@@ -108,6 +110,9 @@ class WebhookSender:
             if isinstance(error.__context__, ssl.SSLError):
                 return Attempt(CallbackError.TLS_FAILED, detail=str(error.__context__.reason))
             return Attempt(CallbackError.CONNECTION_FAILED)
+        except ssl.SSLError as error:
+            # After the handshake, httpcore lets it through: TLS 1.3 refuses a client only then.
+            return Attempt(CallbackError.TLS_FAILED, detail=str(error.reason))
         except httpcore.NetworkError:
             return Attempt(CallbackError.CONNECTION_FAILED)
         except httpcore.ProtocolError:
@@ -125,7 +130,7 @@ class WebhookSender:
         ) as response:
             attempt = Attempt(response.status, _retry_after_s(response))
             # Whatever becomes of the body: the status has come.
-            with suppress(TimeoutError, httpcore.NetworkError, httpcore.ProtocolError):
+            with suppress(*_BROKEN_BODY):
                 async with asyncio.timeout(_READ_TIMEOUT_S):
                     await _read_some(response)
             return attempt
