@@ -174,7 +174,7 @@ class WorkerSite:
 
     def submit_held(self, image: Path) -> HeldJob:
         blob = uuid.uuid4().hex
-        upload = self.blobs.path(blob)
+        upload = Path(self.blobs.path(blob))
         pipe = self.directory / f"pipe-{blob}"
         os.mkfifo(pipe)
         upload.hardlink_to(pipe)
@@ -183,7 +183,7 @@ class WorkerSite:
     def submit_unreadable(self) -> str:
         """A job whose upload can not be opened, for a fault that is not the image's."""
         blob = uuid.uuid4().hex
-        self.blobs.path(blob).mkdir()
+        Path(self.blobs.path(blob)).mkdir()
         return self._enqueue(blob)
 
     def _enqueue(self, blob: str) -> str:

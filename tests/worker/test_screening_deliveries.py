@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from support.interning import watch_interning
 from support.screening_bench import Bench
 from tbscreen_shared.blob_writing import BlobWriter
 from tbscreen_shared.blobs import BlobStoreMissingError
@@ -110,6 +111,25 @@ def test_a_job_delivered_too_often_is_given_up_and_its_upload_kept(
     assert bench.holds(blob), "whoever looks into it needs the upload"
 
 
+def test_a_run_that_ends_after_its_job_was_given_up_leaves_the_upload(
+    bench: Bench, radiograph: bytes, fake_predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = bench.accept(radiograph)
+    predict = fake_predictor.predict
+
+    def lose_the_lease_then_predict(image: object) -> object:
+        for _ in range(3):
+            bench.jobs.claim("job", worker="other", lost_worker="bench")
+            bench.jobs.release("job", worker="other")
+        return predict(image)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fake_predictor, "predict", lose_the_lease_then_predict)
+    bench.screening.screen("job")
+
+    assert bench.job().status is JobStatus.FAILED
+    assert bench.holds(blob), "whoever looks into it needs the upload"
+
+
 def test_without_a_model_the_job_is_not_claimed(
     bench: Bench, radiograph: bytes, tmp_path: Path
 ) -> None:
@@ -131,7 +151,7 @@ def test_without_a_model_the_job_is_not_claimed(
 
 def test_without_the_upload_volume_no_job_is_claimed(bench: Bench, radiograph: bytes) -> None:
     blob = bench.accept(radiograph)
-    volume = bench.blobs.path(blob).parent
+    volume = Path(bench.blobs.path(blob)).parent
     volume.rename(volume.with_name("elsewhere"))
 
     with pytest.raises(BlobStoreMissingError):
@@ -147,7 +167,7 @@ def test_a_volume_that_fails_costs_no_delivery_and_a_file_that_does_alone_is_giv
     bench: Bench, radiograph: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blob = bench.accept(radiograph)
-    path = bench.blobs.path(blob)
+    path = Path(bench.blobs.path(blob))
     path.unlink()
     path.mkdir()  # so that opening it fails, as root's too
 
@@ -167,3 +187,13 @@ def test_a_volume_that_fails_costs_no_delivery_and_a_file_that_does_alone_is_giv
     bench.screening.screen("job")
     assert bench.job().status is JobStatus.FAILED
     assert len(list(path.parent.iterdir())) == 2, "the mark and the one, no probe"
+
+
+def test_an_uploads_name_is_not_interned(
+    bench: Bench, radiograph: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = bench.accept(radiograph)
+    interned = watch_interning(monkeypatch)
+    bench.screening.screen("job")
+    assert bench.job().status is JobStatus.SUCCEEDED
+    assert [name for name in interned if blob in name] == []

@@ -39,6 +39,13 @@ def test_a_missing_or_wrong_setting_is_named_in_one_line(
     assert "hunter2" not in ended.stderr
 
 
+def test_a_worker_keeps_no_radiograph_for_longer_than_its_job() -> None:
+    environment = {"REDIS_URL": "redis://host", "TBSCREEN_RESULT_TTL_S": "3600"}
+    ended = run("tbscreen_worker", {**environment, "TBSCREEN_RETAIN_UPLOADS_S": "3601"})
+    assert ended.returncode == 2
+    assert "RETAIN_UPLOADS_S (3601) must be at most TBSCREEN_RESULT_TTL_S (3600)" in ended.stderr
+
+
 def test_seeding_needs_no_redis_and_names_what_is_wrong(tmp_path: Path) -> None:
     environment = {"TBSCREEN_MODELS_DIR": str(tmp_path / "models")}
     wrong = run("tbscreen_worker.seed", {**environment, "TBSCREEN_LOG_LEVEL": "LOUD"}, "/nowhere")

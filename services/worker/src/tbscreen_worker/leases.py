@@ -84,7 +84,8 @@ class JobLeases:
                     kept = self._jobs.renew(self._in_hand, worker=self._worker)
                 # A hostile image may take all the memory that is allowed while it is decoded.
                 except (RedisError, MemoryError) as error:
-                    _log.warning("the lease was not renewed: %s", type(error).__name__)
+                    with suppress(MemoryError):
+                        _log.warning("the lease was not renewed: %s", type(error).__name__)
                     continue
             if not kept:
                 _log.info("the job in hand has ended, or is another worker's now")

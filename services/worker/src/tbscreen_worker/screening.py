@@ -65,12 +65,18 @@ class Screening:
         self._blobs.check_present()
         with self._leases.claiming(job_id) as claim:
             if claim.outcome is ClaimOutcome.CLAIMED:
-                self._finish(job_id, claim, self._outcome_of(claim, predictor))
+                recorded = self._finish(job_id, claim, self._outcome_of(claim, predictor))
+                done_with = recorded or not self._was_given_up(job_id)
             else:
+                done_with = claim.outcome is ClaimOutcome.FINISHED
                 _log.info("nothing to do: the job is %s", claim.outcome)
-        ended = claim.outcome in (ClaimOutcome.CLAIMED, ClaimOutcome.FINISHED)
-        if claim.blob and ended and not self._retains:
+        if claim.blob and done_with and not self._retains:
             self._erase(claim.blob)
+
+    def _was_given_up(self, job_id: str) -> bool:
+        """Whether the job failed by its deliveries, while this one was frozen or cut off."""
+        job = self._jobs.get(job_id)
+        return job is not None and job.error is not None and job.error.code is ErrorCode.WORKER_LOST
 
     def _erase(self, blob: str) -> None:
         try:
@@ -100,7 +106,7 @@ class Screening:
             self._blobs.check_whole()
             raise
 
-    def _finish(self, job_id: str, claim: Claim, outcome: JobResult | JobError) -> None:
+    def _finish(self, job_id: str, claim: Claim, outcome: JobResult | JobError) -> bool:
         if isinstance(outcome, JobResult):
             recorded = self._jobs.succeed(job_id, outcome)
             fields: dict[str, object] = {"timings_ms": outcome.timings_ms.model_dump()}
@@ -112,6 +118,7 @@ class Screening:
             "job finished" if recorded else "job had ended before",
             extra={"attempt": claim.attempt, **fields},
         )
+        return recorded
 
 
 def _answer(claim: Claim, radiograph: Radiograph, predictor: Predictor, begun: float) -> JobResult:

@@ -1,6 +1,8 @@
 """The worker's settings."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from tbscreen_shared.imaging import ImageLimits
 from tbscreen_shared.settings import SharedSettings
@@ -22,6 +24,16 @@ class WorkerSettings(SharedSettings):
     max_image_memory_mb: int = Field(
         default=1024, gt=0, description="MiB that decoding one image may take"
     )
+
+    @model_validator(mode="after")
+    def _kept_radiographs_can_be_erased(self) -> Self:
+        if self.retain_uploads_s > self.result_ttl_s:
+            raise ValueError(
+                f"TBSCREEN_RETAIN_UPLOADS_S ({self.retain_uploads_s}) must be at most "
+                f"TBSCREEN_RESULT_TTL_S ({self.result_ttl_s}): a radiograph whose job has expired "
+                "can not be erased by the job's id"
+            )
+        return self
 
     @property
     def image_limits(self) -> ImageLimits:
