@@ -94,6 +94,13 @@ def quoted_bomb(count: int, unpacked: bytes) -> bytes:
     return body + directory(entries, len(body))
 
 
+def boasting_bomb(_: int, unpacked: bytes) -> bytes:
+    """One file that says it is packed in as many bytes as it unpacks to: a ratio of one."""
+    packed = deflate(unpacked)
+    entry = an_entry(unpacked, packed, DEFLATED, packed_bytes=len(unpacked))
+    return with_entries((entry, packed))
+
+
 def of_many_entries(count: int, name: bytes = b"a") -> bytes:
     """Nothing but a directory: entries of no bytes."""
     return directory((Entry(name, 0, 0, 0, 0, STORED) for _ in range(count)), 0)

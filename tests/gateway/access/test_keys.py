@@ -241,6 +241,11 @@ async def test_after_many_wrong_keys_an_address_must_wait_and_a_right_key_need_n
     assert (last.status_code, last.json()["code"]) == (429, "rate_limited")
     assert 1 <= int(last.headers["Retry-After"]) <= 3
     assert (await gate.get("/v1/models", headers=bearer(right))).status_code == 200
+    # What needs no key fails as well with one that is wrong, and is documented to.
+    at_health = [await gate.get("/health", headers=wrong) for _ in range(25)]
+    documented = (await gate.get("/openapi.json")).json()["paths"]["/health"]["get"]["responses"]
+    assert at_health[-1].status_code == 429
+    assert {"401", "421", "429"} <= set(documented)
 
 
 async def test_a_keys_uploads_are_counted_and_written_to_the_audit_log(

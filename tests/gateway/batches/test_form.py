@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from starlette.requests import ClientDisconnect
 
-from support.blob_files import blob_files
 from support.gateway_app import JPEG, PNG
 from support.sent_form import SentRequest, form, part, split
 from support.zip_files import zip_of
@@ -29,16 +28,6 @@ LIMITS = BatchLimits(
 )
 END = b"--edge--\r\n"
 NOTE = b"notes" * 100
-
-
-@pytest.fixture
-def blobs(tmp_path: Path) -> BlobStore:
-    return BlobStore(tmp_path / "blobs")
-
-
-@pytest.fixture
-def left_behind(tmp_path: Path) -> Callable[[], list[Path]]:
-    return lambda: blob_files(tmp_path / "blobs")
 
 
 def form_of(*files: bytes) -> bytes:
@@ -70,7 +59,7 @@ async def test_files_are_stored_in_their_order_however_the_form_is_cut(
 ) -> None:
     files = [PNG, JPEG, PNG + b"\r\n--edg\r\n--edge-\r\n" * 9]
     draft = await receive(form_of(*files), blobs, size=size)
-    assert [blobs.path(upload.blob).read_bytes() for upload in draft.uploads] == files
+    assert [Path(blobs.path(upload.blob)).read_bytes() for upload in draft.uploads] == files
     assert [u.sha256 for u in draft.uploads] == [hashlib.sha256(data).hexdigest() for data in files]
     assert [item.index for item in draft.items] == [0, 1, 2]
 

@@ -1,11 +1,11 @@
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from support.blob_files import blob_files
 from support.fake_tasks import FakeTaskQueue
 from tbscreen_gateway.batches.draft import BatchDraft, BatchLimits
 from tbscreen_gateway.batches.intake import BatchIntake
@@ -33,11 +33,6 @@ def tasks() -> FakeTaskQueue:
 @pytest.fixture
 def batches(redis: Redis) -> BatchStore:
     return BatchStore(redis, result_ttl_s=600)
-
-
-@pytest.fixture
-def blobs(tmp_path: Path) -> BlobStore:
-    return BlobStore(tmp_path)
 
 
 @pytest.fixture
@@ -92,14 +87,14 @@ async def test_a_batch_is_promised_whole_though_not_all_its_tasks_can_be_sent(
 
 
 async def test_a_full_redis_leaves_nothing_of_a_batch(
-    intake: BatchIntake, redis: Redis, blobs: BlobStore, tmp_path: Path
+    intake: BatchIntake, redis: Redis, blobs: BlobStore, left_behind: Callable[[], list[Path]]
 ) -> None:
     redis.config_set("maxmemory", "1")
     try:
         with pytest.raises(ResponseError, match="OOM"):
             await intake.accept(a_draft(blobs), KEYED)
         async with asyncio.timeout(5):
-            while blob_files(tmp_path):
+            while left_behind():
                 await asyncio.sleep(0.02)
     finally:
         redis.config_set("maxmemory", "0")
@@ -107,24 +102,28 @@ async def test_a_full_redis_leaves_nothing_of_a_batch(
 
 
 async def test_twenty_simultaneous_requests_with_one_key_make_one_batch(
-    intake: BatchIntake, redis: Redis, blobs: BlobStore, tasks: FakeTaskQueue, tmp_path: Path
+    intake: BatchIntake,
+    redis: Redis,
+    blobs: BlobStore,
+    tasks: FakeTaskQueue,
+    left_behind: Callable[[], list[Path]],
 ) -> None:
     answers = await asyncio.gather(*(intake.accept(a_draft(blobs), KEYED) for _ in range(20)))
     assert len({answer.batch_id for answer in answers}) == 1
     assert sum(answer.made is not None for answer in answers) == 1
-    assert len(tasks.sent) == redis.zcard("tbscreen:queued") == len(blob_files(tmp_path)) == 3
+    assert len(tasks.sent) == redis.zcard("tbscreen:queued") == len(left_behind()) == 3
 
 
 async def test_a_key_with_other_files_is_a_conflict_and_theirs_are_erased(
-    intake: BatchIntake, blobs: BlobStore, tmp_path: Path
+    intake: BatchIntake, blobs: BlobStore, left_behind: Callable[[], list[Path]]
 ) -> None:
     await intake.accept(a_draft(blobs), KEYED)
-    kept = blob_files(tmp_path)
+    kept = left_behind()
     for other in (FILES[:3], FILES[::-1], (*FILES, PNG)):
         with pytest.raises(Refusal) as caught:
             await intake.accept(a_draft(blobs, *other), KEYED)
         assert caught.value.code is ErrorCode.IDEMPOTENCY_CONFLICT
-        assert sorted(blob_files(tmp_path)) == sorted(kept)
+        assert sorted(left_behind()) == sorted(kept)
 
 
 async def test_a_key_whose_batch_was_erased_makes_a_new_one(

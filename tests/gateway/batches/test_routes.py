@@ -2,6 +2,8 @@
 
 import hashlib
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
@@ -13,6 +15,8 @@ from support.blob_files import blob_files
 from support.fake_worker import FakeWorker
 from support.gateway_app import JPEG, PNG, running_gateway
 from support.zip_files import zip_of
+from tbscreen_gateway.admission import Admission
+from tbscreen_gateway.batches.draft import ROOM_EVERY_BYTES
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_shared.jobs import JobStore
 
@@ -139,6 +143,33 @@ async def test_a_batch_that_does_not_fit_onto_the_volume_is_refused_unread(
     assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
     assert int(answer.headers["retry-after"]) > 0
     assert len(blob_files(blobs_dir)) == 3
+
+
+async def test_a_batch_that_hides_its_length_is_expected_to_take_room_as_is_an_archives_unpacking(
+    settings: GatewaySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced: list[int] = []
+    announcing = Admission.announcing
+
+    def note(self: Admission, size_bytes: int) -> AbstractContextManager[None]:
+        announced.append(size_bytes)
+        return announcing(self, size_bytes)
+
+    monkeypatch.setattr(Admission, "announcing", note)
+    request = httpx.Request(
+        "POST", "http://localhost/v1/batches", files={"archive": ("x.zip", zip_of(("a", PNG)))}
+    )
+
+    async def in_pieces() -> AsyncIterator[bytes]:
+        yield request.read()
+
+    headers = {"Content-Type": request.headers["content-type"]}
+    narrow = settings.model_copy(update={"max_stored_bytes": ROOM_EVERY_BYTES - 1})
+    async with running_gateway(narrow) as client:
+        whole = await client.post("/v1/batches", content=request.read(), headers=headers)
+        pieces = await client.post("/v1/batches", content=in_pieces(), headers=headers)
+    assert (whole.status_code, pieces.status_code) == (202, 507)
+    assert announced == [len(request.content), ROOM_EVERY_BYTES, ROOM_EVERY_BYTES]
 
 
 async def test_a_request_that_declares_too_many_bytes_is_refused_unread(

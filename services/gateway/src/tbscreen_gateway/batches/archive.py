@@ -11,7 +11,6 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import BinaryIO, Final
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
@@ -78,7 +77,7 @@ class Archive:
         except _UNSOUND as error:
             raise _unreadable("It is no zip, or a damaged one.") from error
         entries = self._zip.infolist()
-        _check_apart(entries)
+        _check_apart(entries, self._zip.start_dir)
         self.files = [
             (index, entry) for index, entry in enumerate(entries) if not _is_clutter(entry)
         ]
@@ -191,8 +190,8 @@ class _BoundedReader:
         """Leaves the stream to whoever opened it."""
 
 
-def _check_apart(entries: list[ZipInfo]) -> None:
-    """Looks whether each entry has its own bytes.
+def _check_apart(entries: list[ZipInfo], directory_at: int) -> None:
+    """Looks whether each entry has its own bytes, before the directory.
 
     A small archive whose entries share theirs unpacks to petabytes: see D. Fifield, "A better zip
     bomb", WOOT 2019.
@@ -201,10 +200,11 @@ def _check_apart(entries: list[ZipInfo]) -> None:
         Refusal: `unreadable_archive`.
     """
     ordered = sorted(entries, key=lambda entry: entry.header_offset)
-    for entry, following in pairwise(ordered):
-        end = entry.header_offset + _LOCAL_HEADER_BYTES + entry.compress_size
-        if end > following.header_offset:
-            raise _unreadable("Its entries overlap.")
+    # The last one's end too: the ratio counts from packed sizes, which only this bounds.
+    bounds = [*(entry.header_offset for entry in ordered[1:]), directory_at]
+    for entry, bound in zip(ordered, bounds, strict=False):
+        if entry.header_offset + _LOCAL_HEADER_BYTES + entry.compress_size > bound:
+            raise _unreadable("Its entries overlap, or reach into its directory.")
 
 
 def _is_clutter(entry: ZipInfo) -> bool:

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from tbscreen_gateway.discarding import discard
 from tbscreen_gateway.incoming import IncomingFile, Upload
 from tbscreen_gateway.problems import FieldProblem, Refusal
+from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_shared.blob_writing import BlobWriter
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.contracts import JobError
 from tbscreen_shared.errors import ErrorCode
 
-_ROOM_EVERY_BYTES: Final = 16 * 1024**2
+ROOM_EVERY_BYTES: Final = 16 * 1024**2
 """How much is written before the volume is looked at again."""
 
 _KEEP_EVERY_S: Final = 300.0
@@ -38,6 +40,18 @@ class BatchLimits:
     max_file_bytes: int
     max_unpacked_bytes: int
     max_ratio: int
+
+    @classmethod
+    def of(cls, settings: GatewaySettings) -> "BatchLimits":
+        """Returns what the operator has set."""
+        return cls(
+            # One that is longer than the whole queue would be told to come again for ever.
+            max_files=min(settings.max_batch_files, settings.max_queue_length),
+            max_request_bytes=settings.max_batch_bytes,
+            max_file_bytes=settings.max_upload_bytes,
+            max_unpacked_bytes=settings.max_batch_unpacked_bytes,
+            max_ratio=settings.max_unpack_ratio,
+        )
 
     def check_request_bytes(self, count: int) -> None:
         """Looks at the size of a request, as declared or as counted so far.
@@ -180,7 +194,7 @@ class BatchDraft:
         if time.monotonic() - self._kept_at >= _KEEP_EVERY_S:
             self.keep()
         self._since_check += written_bytes
-        if self._since_check >= _ROOM_EVERY_BYTES:
+        if self._since_check >= ROOM_EVERY_BYTES:
             self._since_check = 0
             self._check_room(len(self.items) + 1)
 
@@ -218,9 +232,8 @@ class BatchDraft:
 
     def erase(self) -> None:
         """Removes everything that was stored."""
+        discard(self._blobs, [upload.blob for upload in self.uploads])
         self._drop_file()
-        for upload in self.uploads:
-            self._blobs.erase(upload.blob)
 
     def _drop_file(self) -> None:
         """Removes what was written of the file, if it is not durable yet."""

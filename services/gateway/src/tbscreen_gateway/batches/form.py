@@ -1,6 +1,7 @@
 """Takes a batch's request in: many files, each stored as it comes, or one archive."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from fastapi import Request
@@ -22,7 +23,12 @@ _OVERHEAD_PER_FILE_BYTES: Final = 1024
 
 
 async def receive_batch(
-    request: Request, blobs: BlobStore, limits: BatchLimits, check_room: Callable[[int], None]
+    request: Request,
+    blobs: BlobStore,
+    limits: BatchLimits,
+    check_room: Callable[[int], None],
+    *,
+    unpacking: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> BatchDraft:
     """Streams the form's files, or its archive's, into the blob store.
 
@@ -31,6 +37,7 @@ async def receive_batch(
         blobs: where the files are stored.
         limits: what the batch may hold.
         check_room: told how many files there will be; raises when they could not be accepted.
+        unpacking: entered while an archive is unpacked, beside itself.
 
     Raises:
         Refusal: `batch_too_large`, `unreadable_archive`, `no_file_accepted`, `invalid_request`, or
@@ -51,10 +58,11 @@ async def receive_batch(
                 stream = await run_for_upload(spool.rewind)
                 archive = await run_for_upload(Archive, stream, limits)
                 draft.skipped = archive.skipped
-                for index, entry in archive.files:
-                    steps = archive.unpack(index, entry, draft)
-                    while await run_for_upload(next, steps, False):
-                        pass
+                with unpacking():
+                    for index, entry in archive.files:
+                        steps = archive.unpack(index, entry, draft)
+                        while await run_for_upload(next, steps, False):
+                            pass
         draft.check_any_accepted()
         await run_in_threadpool(draft.keep)
         # Others were accepted while this came.

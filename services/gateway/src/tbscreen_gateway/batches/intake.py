@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import uuid6
 
 from tbscreen_gateway.batches.draft import BatchDraft
+from tbscreen_gateway.discarding import discard
 from tbscreen_gateway.intake import Origin, new_job
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.promises import Promises
@@ -112,5 +113,4 @@ class _BatchOffer:
             self.tasks.send(job.id)
 
     def erase_uploads(self) -> None:
-        for job in self.batch.jobs:
-            self.blobs.erase(job.blob)
+        discard(self.blobs, [job.blob for job in self.batch.jobs])

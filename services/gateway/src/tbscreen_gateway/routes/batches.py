@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_READ, MAY_SUBMIT
 from tbscreen_gateway.answers import polled_response
-from tbscreen_gateway.batches.draft import BatchLimits
+from tbscreen_gateway.batches.draft import ROOM_EVERY_BYTES, BatchLimits
 from tbscreen_gateway.batches.examples import (
     BATCH_BODY,
     CANCELED_BATCH,
@@ -39,13 +39,13 @@ from tbscreen_gateway.dependencies import (
     batch_not_found,
     requester_of,
 )
+from tbscreen_gateway.discarding import discard
 from tbscreen_gateway.examples import problem_answers
 from tbscreen_gateway.intake import Origin
 from tbscreen_gateway.pagination import PageDep, PageRequest, link_header
 from tbscreen_gateway.routes.callbacks import BATCH_CALLBACK_REQUESTS
 from tbscreen_gateway.routes.jobs import IfNoneMatch, admit
 from tbscreen_gateway.services import Services
-from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_gateway.threads import finish_in_thread
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.jobs import CancelOutcome, Requester
@@ -94,6 +94,7 @@ register_url_convertor("undotted", _Undotted())
             ErrorCode.RATE_LIMITED,
             ErrorCode.BROKER_UNAVAILABLE,
             ErrorCode.STORAGE_FULL,
+            ErrorCode.STORAGE_UNAVAILABLE,
         ),
     },
     callbacks=BATCH_CALLBACK_REQUESTS.routes,
@@ -208,8 +209,7 @@ def delete(batch_id: BatchIdDep, request: Request, services: ServicesDep) -> Res
     job_ids = job_ids_of(record.entries)
     blobs = services.batches.blobs_of(job_ids)
     outcomes = services.batches.cancel(job_ids, requester_of(request))
-    for blob in blobs:
-        services.blobs.erase(blob)
+    discard(services.blobs, blobs)
     if CancelOutcome.CANCELED not in outcomes:
         services.batches.erase(batch_id)
         return Response(status_code=204)
@@ -226,17 +226,25 @@ def delete(batch_id: BatchIdDep, request: Request, services: ServicesDep) -> Res
 
 async def _take_in(request: Request, services: Services, origin: Origin) -> AcceptedBatch:
     """Receives the request's files and makes them a batch."""
-    limits = _limits(services.settings)
+    limits = BatchLimits.of(services.settings)
     declared_bytes = int(request.headers.get("content-length", 0))
     limits.check_request_bytes(declared_bytes)
+    # Of one that does not say how long it is, what comes until the volume is looked at again.
+    expected_bytes = declared_bytes or ROOM_EVERY_BYTES
     await _charge(services, origin.requester, 0)
-    with services.admission.slot(declared_bytes, key_id=origin.requester.key_id):
-        is_repeat = await admit(services, origin, declared_bytes)
+    with services.admission.slot(expected_bytes, key_id=origin.requester.key_id):
+        is_repeat = await admit(services, origin, expected_bytes)
 
         def check_room(files: int) -> None:
             services.admission.check_on(jobs=0 if is_repeat else files)
 
-        draft = await receive_batch(request, services.blobs, limits, check_room)
+        draft = await receive_batch(
+            request,
+            services.blobs,
+            limits,
+            check_room,
+            unpacking=lambda: services.admission.announcing(ROOM_EVERY_BYTES),
+        )
     try:
         await _charge(services, origin.requester, len(draft.uploads))
     except BaseException:
@@ -286,14 +294,3 @@ async def _look(
 
 def _page_headers(batch: Batch, page: PageRequest) -> dict[str, str]:
     return link_header(batch_path(batch.id), page, batch.next_cursor)
-
-
-def _limits(settings: GatewaySettings) -> BatchLimits:
-    return BatchLimits(
-        # One that is longer than the whole queue would be told to come again for ever.
-        max_files=min(settings.max_batch_files, settings.max_queue_length),
-        max_request_bytes=settings.max_batch_bytes,
-        max_file_bytes=settings.max_upload_bytes,
-        max_unpacked_bytes=settings.max_batch_unpacked_bytes,
-        max_ratio=settings.max_unpack_ratio,
-    )

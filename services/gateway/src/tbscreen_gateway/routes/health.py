@@ -22,7 +22,7 @@ from tbscreen_shared.errors import ErrorCode
 
 router = APIRouter(tags=["Health"])
 
-_WRONG_KEY: Final = problem_answers(ErrorCode.UNAUTHORIZED)
+_WRONG_KEY: Final = problem_answers(ErrorCode.UNAUTHORIZED, ErrorCode.RATE_LIMITED)
 
 
 @router.get(

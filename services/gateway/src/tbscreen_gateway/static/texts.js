@@ -16,6 +16,7 @@ export const PROBLEMS = {
   cross_site_request: ["The server does not know its own page", "Tell whoever runs the server: its proxy has to pass on the Host header as the browser sent it."],
   rate_limited: ["Too many requests", "Wait a little and send it again."],
   storage_full: ["The server has no space left", "Tell whoever runs the server; the radiograph was not kept."],
+  storage_unavailable: ["The server can not store radiographs now", "Send it again in a while; if it happens again, tell whoever runs the server."],
   broker_unavailable: ["The server can not take radiographs now", "Send it again in a while."],
   worker_lost: ["Reading failed repeatedly", "The reading process stopped each time it tried this file. Tell whoever runs the server."],
   canceled: ["Canceled", "The radiograph was withdrawn before it was read."],
@@ -23,7 +24,7 @@ export const PROBLEMS = {
   internal_error: ["Something went wrong on the server", "Send it again; if it happens again, tell whoever runs the server."],
 };
 
-const AGAIN = new Set(["unauthorized", "invalid_request", "job_not_found", "queue_full", "server_busy", "rate_limited", "storage_full", "broker_unavailable", "worker_lost", "unreachable", "internal_error"]);
+const AGAIN = new Set(["unauthorized", "invalid_request", "job_not_found", "queue_full", "server_busy", "rate_limited", "storage_full", "storage_unavailable", "broker_unavailable", "worker_lost", "unreachable", "internal_error"]);
 
 export function explainProblem(code) {
   const [title, advice] = PROBLEMS[code] ?? PROBLEMS.internal_error;
