@@ -1,13 +1,15 @@
 """How `tbscreen serve` starts, and why it does not."""
 
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from support.ports import free_port
 from support.redis_server import running_redis
 from support.serving import MODELS_DIR, TBSCREEN, run_tbscreen, running_serve
 from support.waits import wait_until
-from tbscreen import Client
+from tbscreen import Client, GatewayUnreachable
 
 
 def test_ready_line_names_address_and_model(tmp_path: Path) -> None:
@@ -19,6 +21,24 @@ def test_ready_line_names_address_and_model(tmp_path: Path) -> None:
     assert serving.process.returncode == 0
     for folder in ("", "redis", "blobs"):
         assert (serving.data_dir / folder).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_ready_line_that_can_not_be_written_ends_nothing(tmp_path: Path) -> None:
+    with (
+        Path("/dev/full").open("w") as full,
+        running_serve(tmp_path, stdout=full) as serving,
+        Client(serving.url) as client,
+    ):
+
+        def is_ready() -> bool:
+            with suppress(GatewayUnreachable):
+                return client.health().status == "ok"
+            return False
+
+        wait_until(is_ready, timeout_s=60, what="a gateway with workers")
+        # The line comes in this moment.
+        time.sleep(3)
+        assert serving.process.poll() is None, serving.log.read_text()
 
 
 def test_as_many_workers_as_asked_for(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from support.blob_files import blob_files
 from support.ports import free_port
@@ -23,7 +23,13 @@ _MARKS = {"gateway": "tbscreen_gateway", "worker": "tbscreen_worker", "redis": "
 class Serving:
     """A running `tbscreen serve`. Its lines are in `log`."""
 
-    def __init__(self, directory: Path, environment: Mapping[str, str], arguments: list[str]):
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str],
+        arguments: list[str],
+        stdout: int | IO[str],
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.data_dir = directory / "data"
@@ -38,7 +44,7 @@ class Serving:
                 ],
                 cwd=directory,
                 env={**os.environ, **environment},
-                stdout=subprocess.PIPE,
+                stdout=stdout,
                 stderr=log,
                 text=True,
             )
@@ -92,11 +98,16 @@ class Serving:
 
 @contextmanager
 def running_serve(
-    directory: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    directory: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    stdout: int | IO[str] = subprocess.PIPE,
 ) -> Iterator[Serving]:
-    serving = Serving(directory, environment or {}, list(arguments))
+    """Yields it once it has said that it is ready; with another `stdout`, at once."""
+    serving = Serving(directory, environment or {}, list(arguments), stdout)
     try:
-        serving.wait_until_ready()
+        if stdout == subprocess.PIPE:
+            serving.wait_until_ready()
         yield serving
     finally:
         if serving.process.poll() is None:

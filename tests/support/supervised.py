@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 CHILD = """
 import os, signal, sys, time
@@ -29,13 +30,15 @@ if behaviour == "crashing":
     raise SystemExit(7)
 if behaviour == "crashing on" and not os.path.exists(log + ".room"):
     raise SystemExit(7)
+if behaviour == "talkative":
+    print(("a line like any other " * 50 + "\\n") * 100, flush=True)  # more than a pipe holds
 note("steady")
 while True:
     time.sleep(0.02)
 """
 
 DRIVER = """
-import asyncio, json, os, sys
+import asyncio, json, os, subprocess, sys, threading
 from pathlib import Path
 from rich.console import Console
 from tbscreen.serve.checks import lock_folder
@@ -49,6 +52,17 @@ from tbscreen.serve.supervisor import RestartPolicy, Supervisor
 folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
 if options["same_signal_s"] is not None:
     supervisor_module._SAME_SIGNAL_S = options["same_signal_s"]
+
+def refusing(call, what, error):
+    def call_or_refuse(*arguments, **options):
+        if (folder / f"no {what}").exists():
+            (folder / f"no {what}").unlink()
+            raise error
+        return call(*arguments, **options)
+    return call_or_refuse
+
+subprocess.Popen = refusing(subprocess.Popen, "process", BlockingIOError(11, "no room"))
+threading.Thread.start = refusing(threading.Thread.start, "thread", RuntimeError("no room"))
 
 def spec(name, behaviour):
     async def is_ready():
@@ -118,6 +132,13 @@ class Run:
     def watchdogs(self) -> list[int]:
         return [pid for pid in children_of(self.process.pid) if b"watchdog.py" in command_of(pid)]
 
+    def refuse_once(self, what: str) -> None:
+        """The supervisor gets no "process", or no "thread", when it next begins one."""
+        (self.folder / f"no {what}").touch()
+
+    def was_refused(self, what: str) -> bool:
+        return not (self.folder / f"no {what}").exists()
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -159,6 +180,7 @@ def supervised_runs(folder: Path) -> Iterator[Start]:
         deaths: int = 4,
         start_timeout_s: float = 20.0,
         same_signal_s: float | None = None,
+        stderr: IO[str] | int = subprocess.PIPE,
     ) -> Run:
         options = {
             "children": children,
@@ -169,7 +191,7 @@ def supervised_runs(folder: Path) -> Iterator[Start]:
         }
         process = subprocess.Popen(
             [sys.executable, str(folder / "driver.py"), str(folder), json.dumps(options)],
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
         runs.append(Run(folder, process))

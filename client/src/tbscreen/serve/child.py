@@ -9,9 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tbscreen.serve.journal import Journal
 from tbscreen.serve.leash import Leash
+
+_POLL_S: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ class Child:
 
         Returns:
             Its exit code, or minus the number of the signal that killed it.
+
+        Raises:
+            OSError: it can not be started.
+            RuntimeError: this process can have no more threads; the child has been killed.
         """
         # Its own session: Ctrl-C at the terminal reaches the supervisor alone.
         process = subprocess.Popen(
@@ -78,15 +85,18 @@ class Child:
             encoding="utf-8",
             errors="replace",
         )
-        self._leash.watch(self._rank, process.pid, self.spec.stop_grace_s)
         self._process = process
         self._gone.clear()
-        threading.Thread(target=self._relay, args=(process,), daemon=True).start()
         try:
+            self._leash.watch(self._rank, process.pid, self.spec.stop_grace_s)
+            threading.Thread(target=self._relay, args=(process,), daemon=True).start()
             return await asyncio.to_thread(process.wait)
         finally:
             # A process pool must not go on without the process that feeds it.
             _kill_group(process.pid)
+            # Only where there was no thread to wait for it.
+            while process.poll() is None:
+                await asyncio.sleep(_POLL_S)
             self._leash.release(self._rank)
             self._process = None
             self._gone.set()

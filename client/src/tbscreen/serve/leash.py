@@ -40,12 +40,17 @@ class Leash:
         self._tell(f"release {rank}")
 
     def renew(self) -> None:
-        """Starts another watchdog if the last one has died."""
+        """Starts another watchdog if the last one has died.
+
+        Raises:
+            OSError: it can not be started; until it is, orders are kept for it.
+        """
         if self._process.poll() is None:
             return
+        process = self._start()
         with suppress(BrokenPipeError):
             self._pipe.close()
-        self._process = self._start()
+        self._process = process
         for rank, (pid, grace_s) in self._watched.items():
             self._tell(f"watch {rank} {pid} {grace_s}")
 

@@ -19,7 +19,7 @@ from tbscreen.serve.checks import (
     make_private,
 )
 from tbscreen.serve.child import ChildSpec
-from tbscreen.serve.journal import Journal
+from tbscreen.serve.journal import Journal, lossy
 from tbscreen.serve.leash import Leash
 from tbscreen.serve.readiness import local_url, wait_until_ready
 from tbscreen.serve.redis import EmbeddedRedis, plan_redis
@@ -81,7 +81,7 @@ def run(settings: ServeSettings) -> None:
         # Where keys are needed, none is told.
         with_model = f"with model {', '.join(models)}, " if models else ""
         # Standard output has this one line: a script can wait for it.
-        Console().print(
+        lossy(Console()).print(
             f"tbscreen {version('tbscreen')} is ready at "
             f"{local_url(settings.host, settings.port)} {with_model}"
             f"after {time.monotonic() - started:.1f} s. Ctrl-C stops it.",

@@ -27,7 +27,7 @@ class RestartPolicy:
         first_delay_s: pause after a first death; it doubles with each further one.
         longest_delay_s: bound of that pause.
         deaths: this many deaths of one child within `window_s` seconds end everything, unless it
-            `may_crash_on`.
+            `may_crash_on`. One that could not even be started counts.
         window_s: see `deaths`.
     """
 
@@ -138,7 +138,11 @@ class Supervisor:
         deaths: deque[float] = deque()
         policy, name = self._policy, child.spec.name
         while not self._end.is_set():
-            how = describe_exit(await child.run())
+            try:
+                how = describe_exit(await child.run())
+            except (OSError, RuntimeError) as error:
+                # Memory, processes and threads may run short for a moment.
+                how = f"could not be run: {error}"
             if self._end.is_set():
                 return
             now = time.monotonic()
@@ -156,6 +160,14 @@ class Supervisor:
             await asyncio.sleep(delay_s)
 
     async def _keep_watchdog(self) -> None:
+        is_watched = True
         while True:
-            self._leash.renew()
+            try:
+                self._leash.renew()
+            except OSError as error:
+                if is_watched:
+                    self._journal.say(f"the watchdog can not be started: {error.strerror}")
+                is_watched = False
+            else:
+                is_watched = True
             await asyncio.sleep(_WATCHDOG_CHECK_S)
