@@ -10,19 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faults.bundles import corrupt_new_bundle
+from faults.clocks import shift_clock
 from faults.images import bomb
 from faults.scene import GATEWAY, WORKER, Scene
 from support.containers import (
     docker,
-    kill_child,
     kill_main,
     kill_redis,
     networks_of,
     run_python,
+    signal_child,
     started_at,
     wait_until_restarted,
 )
 from support.waits import wait_until
+from support.work_in_hand import catch_child, catch_container
 
 _STACKS = Path(__file__).parent / "stacks"
 CALLBACKS = _STACKS / "callbacks.yml"
@@ -34,8 +36,6 @@ _PAUSE_S = 30.0
 _ISOLATION_S = 40.0
 """Longer than the visibility timeout: the job in hand is given to another meanwhile."""
 _SHORTAGE_S = 15.0
-_SHIFT_S = 3600
-_SHIFTED_FOR_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Fault:
         inject: does it; returns the moment from which recovery counts.
         override: what must be laid over the compose file for it; None is the stack as it ships.
         expected_failures: jobs that may end as failed in each run.
+        recovers_in_s: until all is as before, at the most; some three times what was measured.
+        answers_in_s: from a radiograph's offer to its answer, at the most.
     """
 
     name: str
@@ -55,10 +57,14 @@ class Fault:
     inject: Callable[[Scene], float]
     override: Path | None = None
     expected_failures: int = 0
+    recovers_in_s: float = 15.0
+    answers_in_s: float = 15.0
 
 
 def _kill_worker_child(scene: Scene) -> float:
-    kill_child(scene.container("worker"), WORKER)
+    container = scene.container("worker")
+    scene.in_hand.append(catch_child(scene.stack, container, WORKER))
+    signal_child(container, WORKER, "SIGKILL")
     return time.monotonic()
 
 
@@ -72,6 +78,7 @@ def _kill_and_see_restarted(scene: Scene, service: str, kill: Callable[[str], No
 
 
 def _kill_worker(scene: Scene) -> float:
+    scene.in_hand.append(catch_child(scene.stack, scene.container("worker"), WORKER))
     return _kill_and_see_restarted(scene, "worker", lambda it: kill_main(it, WORKER))
 
 
@@ -83,9 +90,19 @@ def _kill_redis(scene: Scene) -> float:
     return _kill_and_see_restarted(scene, "redis", kill_redis)
 
 
-def _freeze(scene: Scene, service: str, seconds: float) -> float:
-    container = scene.container(service)
+def _pause_redis(scene: Scene) -> float:
+    container = scene.container("redis")
     docker("pause", container)
+    return _thaw_after(container, _PAUSE_S)
+
+
+def _freeze_worker(scene: Scene) -> float:
+    container = scene.container("worker")
+    scene.in_hand.append(catch_container(scene.stack, container))
+    return _thaw_after(container, _ISOLATION_S)
+
+
+def _thaw_after(container: str, seconds: float) -> float:
     try:
         time.sleep(seconds)
     finally:
@@ -93,19 +110,15 @@ def _freeze(scene: Scene, service: str, seconds: float) -> float:
     return time.monotonic()
 
 
-def _pause_redis(scene: Scene) -> float:
-    return _freeze(scene, "redis", _PAUSE_S)
-
-
-def _freeze_worker(scene: Scene) -> float:
-    return _freeze(scene, "worker", _ISOLATION_S)
-
-
 def _cut_worker_off(scene: Scene) -> float:
     container = scene.container("worker")
     networks = networks_of(container)
-    for network in networks:
-        docker("network", "disconnect", network, container)
+    scene.in_hand.append(catch_container(scene.stack, container))
+    try:
+        for network in networks:
+            docker("network", "disconnect", network, container)
+    finally:
+        docker("unpause", container)
     try:
         time.sleep(_ISOLATION_S)
     finally:
@@ -147,20 +160,15 @@ def _exhaust_redis(scene: Scene) -> float:
     return time.monotonic()
 
 
-def _shift_clock(scene: Scene, service: str) -> float:
-    container = scene.container(service)
-    for offset_s in (_SHIFT_S, -_SHIFT_S, 0):
-        docker("exec", container, "sh", "-c", f"echo {offset_s} > /tmp/clock-offset-s")
-        if offset_s:
-            time.sleep(_SHIFTED_FOR_S)
-    return time.monotonic()
-
-
 def _poison(scene: Scene) -> float:
     entry = scene.send(bomb(), timeout_s=90)
-    assert entry.status == "failed", f"the poison image is {entry.status or 'unfinished'}"
-    scene.note(f"poison: {entry.error_code} after {entry.attempts} attempts")
-    return time.monotonic()
+    lifted = time.monotonic()
+    end = f"{entry.status or 'unfinished'} {entry.error_code} after {entry.attempts} attempts"
+    assert end == "failed worker_lost after 3 attempts", f"the poison image is {end}"
+    dead = scene.stack.redis_cli("ZSCORE", "tbscreen:dead", entry.job_id)
+    assert dead, "the poison image is not on the dead-letter list"
+    scene.note(f"poison: {end}, on the dead-letter list")
+    return lifted
 
 
 def _restart_everything(scene: Scene) -> float:
@@ -180,37 +188,52 @@ def _is_healthy(container: str) -> bool:
     return docker("inspect", "--format", "{{.State.Health.Status}}", container) == "healthy"
 
 
+# A lost worker's job waits some 7 s until it is given to another.
+_loss = functools.partial(Fault, recovers_in_s=25.0, answers_in_s=25.0)
+
 FAULTS = (
-    Fault("kill-child", "SIGKILL for a worker's child in mid-job", _kill_worker_child),
-    Fault("kill-worker", "SIGKILL for a worker's main process", _kill_worker),
+    _loss("kill-child", "SIGKILL for a worker's child in mid-job", _kill_worker_child),
+    _loss("kill-worker", "SIGKILL for a worker's main process", _kill_worker),
     Fault("kill-gateway", "SIGKILL for the gateway", _kill_gateway),
     Fault("kill-redis", "SIGKILL for Redis", _kill_redis),
-    Fault("pause-redis", "Redis stands still for 30 s", _pause_redis),
-    Fault("freeze-worker", "a worker stands still for 40 s", _freeze_worker),
-    Fault("cut-worker", "a worker is off the network for 40 s", _cut_worker_off),
+    Fault(
+        "pause-redis",
+        "Redis stands still for 30 s",
+        _pause_redis,
+        answers_in_s=_PAUSE_S + 20,
+    ),
+    _loss("freeze-worker", "a worker stands still for 40 s", _freeze_worker),
+    _loss("cut-worker", "a worker is off the network for 40 s", _cut_worker_off),
     Fault(
         "corrupt-bundle", "three damaged bundles are activated, then one swap", corrupt_new_bundle
     ),
     Fault("redis-memory", "Redis has no memory left for 15 s", _exhaust_redis),
     Fault("rolling-restart", "every container is restarted, one by one", _restart_everything),
     Fault("full-disk", "the uploads' disk is full for 15 s", _fill_disk, SMALL_DISK),
-    Fault("poison", "an image that exhausts its worker's memory", _poison, SMALL_MEMORY, 1),
+    Fault(
+        "poison",
+        "an image that exhausts its worker's memory",
+        _poison,
+        SMALL_MEMORY,
+        expected_failures=1,
+        answers_in_s=45.0,
+    ),
     Fault(
         "clock-worker",
         "a worker's clock jumps 1 h ahead, 2 h back",
-        lambda scene: _shift_clock(scene, "worker"),
+        lambda scene: shift_clock(scene, "worker"),
         CLOCKS,
     ),
     Fault(
         "clock-gateway",
         "the gateway's clock jumps likewise",
-        lambda scene: _shift_clock(scene, "gateway"),
+        lambda scene: shift_clock(scene, "gateway"),
         CLOCKS,
     ),
     Fault(
         "clock-redis",
         "Redis' clock jumps likewise",
-        lambda scene: _shift_clock(scene, "redis"),
+        lambda scene: shift_clock(scene, "redis"),
         CLOCKS,
     ),
 )

@@ -24,6 +24,8 @@ class Scene:
     run: int
     scratch: Path
     notes: list[str] = field(default_factory=list)
+    in_hand: list[str] = field(default_factory=list)
+    """Jobs that the victim had when it was lost; another delivery has to end them."""
 
     def container(self, service: str) -> str:
         """The service's first container; a stack of containers keeps its order."""

@@ -2,7 +2,7 @@
 
 A crowd comes before it, at twice the capacity: what it leaves in memory is no growth. Results
 expire after five minutes, so that a steady state exists. The last two thirds of the samples decide:
-see `support.trend`. Exits 1 when something grows, or a promise was broken.
+see `support.trend`. Exits 1 when something grows, or can not be told, or a promise was broken.
 """
 
 import argparse
@@ -31,21 +31,30 @@ _SAMPLE_EVERY_S = 10.0
 _RESULT_TTL_S = 300
 _CAPACITY_FOR_S = 60
 """A short look meets a shared machine in one mood."""
-_MOST_UNDER_WAY = 250
-"""Each waits on a connection, and the gateway gives one client 375. More are only there while a
-neighbour slows the machine down; what is withheld then is told."""
+_MOST_UNDER_WAY = 20
+"""At 80 % of the capacity a handful is. As many are only there while a neighbour slows the machine
+down to less: then its whole capacity is used, and what is withheld is told. Without this bound the
+hour would show how its neighbours come and go."""
+_MOST_WITHHELD = 0.1
+"""Of what is to be offered: with more, it was no hour at 80 %, whoever slowed down."""
 _CROWD_FOR_S = 60
-"""How long twice the capacity is offered before the hour, with as many under way."""
+"""How long twice the capacity is offered before the hour."""
+_MOST_IN_CROWD = 250
+"""Each waits on a connection, and the gateway gives one client 375."""
 # Growth within an hour that counts as none: a share of the level, and never less than an amount.
 _TOLERANCES = (
     ("anonymous_mb", 0.02, 1.0),
+    # With pages of files, which the kernel maps and reclaims as it likes.
+    ("rss_mb", 0.05, 3.0),
     # A gateway's are its senders' connections as well, which come and go.
     ("files", 0.25, 1.0),
     ("used_memory_mb", 0.02, 0.1),
     ("keys", 0.02, 50.0),
     ("uploads", 0.0, 20.0),
-    ("uploads_mb", 0.0, 5.0),
+    ("uploads_mb", 0.0, 10.0),
     ("queue_length", 0.0, 20.0),
+    # Deliveries in workers' hands: Celery's have been seen to drift upward for days.
+    ("unacked", 0.0, 2.0),
 )
 
 
@@ -75,24 +84,30 @@ def sample(stack: ComposeStack, load: Load, seconds: float, path: Path) -> Sampl
 
 
 def judge(samples: Samples) -> tuple[list[list[str]], list[str]]:
-    """Returns the table's rows, and what grows."""
+    """Returns the table's rows, and what is not flat."""
     steady = samples[len(samples) // 3 :]
     hours = [row["at_s"] / 3600 for row in steady]
-    rows, growing = [], []
+    rows, problems = [], []
+    for suffix, _, _ in _TOLERANCES:
+        if not any(name.endswith(suffix) for name in samples[0]):
+            problems.append(f"{suffix} was not read")
     for name in samples[0]:
         rule = next((rule for rule in _TOLERANCES if name.endswith(rule[0])), None)
+        if rule is None:
+            continue
         pairs = [(h, row[name]) for h, row in zip(hours, steady, strict=True)]
         pairs = [(hour, value) for hour, value in pairs if value == value]
-        if rule is None:
+        if len(pairs) < 0.9 * len(steady):
+            problems.append(f"{name} could not be read {len(steady) - len(pairs)} times")
             continue
         trend = trend_of([hour for hour, _ in pairs], [value for _, value in pairs])
         tolerance = max(rule[1] * trend.mean, rule[2])
         verdict = trend.verdict(tolerance)
-        if verdict is Verdict.GROWS:
-            growing.append(f"{name} grows by {trend.slope:.2f} an hour")
+        if verdict is not Verdict.FLAT:
+            problems.append(f"{name} {verdict.value}: {trend.slope:+.2f} an hour")
         interval = f"{trend.slope:+.2f} ({trend.low:+.2f} to {trend.high:+.2f})"
         rows.append([name, f"{trend.mean:.1f}", interval, f"{tolerance:.1f}", verdict.value])
-    return rows, growing
+    return rows, problems
 
 
 def judge_append_only_file(samples: Samples) -> tuple[list[str], list[str]]:
@@ -113,7 +128,7 @@ def judge_append_only_file(samples: Samples) -> tuple[list[str], list[str]]:
         "10 %",
         verdict,
     ]
-    return row, [f"{name} grows"] if verdict is Verdict.GROWS else []
+    return row, [f"{name} {verdict}"] if verdict is not Verdict.FLAT else []
 
 
 def _table(rows: list[list[str]], summary: str) -> str:
@@ -144,9 +159,7 @@ def main() -> int:
         capacity = measure_capacity(stack.url, radiographs, seconds=_CAPACITY_FOR_S)
         rate = arguments.rate or _SHARE * capacity
         print(f"{capacity:.1f} radiographs/s, load {rate:.1f}/s", flush=True)
-        crowd = Load(
-            stack.url, radiographs, rate_per_s=2 * capacity, most_under_way=_MOST_UNDER_WAY
-        )
+        crowd = Load(stack.url, radiographs, rate_per_s=2 * capacity, most_under_way=_MOST_IN_CROWD)
         with running_load(crowd):
             time.sleep(_CROWD_FOR_S)
         crowd.settle()
@@ -167,6 +180,10 @@ def main() -> int:
         f"{ledger.withheld} withheld while more than {_MOST_UNDER_WAY} were under way; "
         f"median {percentile(took, 0.5):.2f} s, 95th percentile {percentile(took, 0.95):.2f} s."
     )
+    if ledger.withheld > _MOST_WITHHELD * (ledger.withheld + len(ledger.entries)):
+        problems.append(f"{ledger.withheld} were withheld")
+    if ledger.refused():
+        problems.append("some were refused, below the capacity")
     if len(ledger.ended("succeeded")) != len(ledger.accepted()):
         problems.append("not everything that was accepted was finished")
     if len(crowd.ledger.ended("succeeded")) != len(crowd.ledger.accepted()):

@@ -8,6 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from subprocess import SubprocessError
+
+import httpx
 
 from faults.catalogue import Fault
 from faults.scene import Scene, jobs_done
@@ -22,7 +25,8 @@ from support.waits import wait_until
 _BASELINE_S = 5.0
 _CALM_S = 4.0
 """Without a disturbance for so long, the stack is as it was before."""
-_LONGEST_RECOVERY_S = 100.0
+_WAITED_FOR_S = 15.0
+"""Beyond a fault's bound: for the calm itself, a restarted worker's first job, and its beat."""
 _SLOW_S = 2.0
 _TOLD_IN_S = 45.0
 """An attempt that died with its gateway is made again 20 s after it began."""
@@ -94,7 +98,7 @@ class Laboratory:
         with running_load(load):
             self._disturb(fault, scene, trial)
         load.settle()
-        self._audit(fault, load.ledger, trial)
+        self._audit(fault, scene, trial)
         trial.uploads_left = self._uploads_left(left_before)
         trial.notes += scene.notes
         if trial.uploads_left:
@@ -110,10 +114,11 @@ class Laboratory:
         begun = time.monotonic()
         try:
             lifted = fault.inject(scene)
-        except (AssertionError, RuntimeError) as error:
+        except (AssertionError, RuntimeError, httpx.HTTPError, SubprocessError) as error:
             trial.problems.append(f"{fault.name}: {error}")
             lifted = time.monotonic()
-        at_work = self._wait_for_calm(ledger, begun, lifted, slow_s, trial)
+        deadline = lifted + fault.recovers_in_s + _WAITED_FOR_S
+        at_work = self._wait_for_calm(ledger, begun, lifted, slow_s, deadline)
         now = time.monotonic()
         answered = ledger.first_answer_after(lifted)
         disturbed = ledger.last_disturbance(begun, slow_s=slow_s, now_s=now)
@@ -122,14 +127,16 @@ class Laboratory:
             trial.as_before_s = round(max(disturbed or 0.0, answered) - lifted, 1)
         if not at_work:
             trial.as_before_s = math.nan
+            trial.problems.append(f"not as before {now - lifted:.0f} s later, or workers idle")
+        elif trial.as_before_s > fault.recovers_in_s:
+            trial.problems.append(f"as before only after {trial.as_before_s} s")
 
     def _wait_for_calm(
-        self, ledger: Ledger, begun: float, lifted: float, slow_s: float, trial: Trial
+        self, ledger: Ledger, begun: float, lifted: float, slow_s: float, deadline: float
     ) -> bool:
         """Returns whether all is as before: answers in time, and every worker at work."""
         first_seen: dict[str, int] = {}
-        idle: list[str] = []
-        while (now := time.monotonic()) < lifted + _LONGEST_RECOVERY_S:
+        while (now := time.monotonic()) < deadline:
             done = jobs_done(self.stack)
             first_seen |= {name: count for name, count in done.items() if name not in first_seen}
             idle = [name for name, count in done.items() if count <= first_seen[name]]
@@ -138,13 +145,10 @@ class Laboratory:
             if calm and not idle and len(done) == self.workers:
                 return True
             time.sleep(1)
-        trial.problems.append(
-            f"not as before after {_LONGEST_RECOVERY_S:.0f} s: "
-            f"{len(idle)} of {len(first_seen)} workers idle"
-        )
         return False
 
-    def _audit(self, fault: Fault, ledger: Ledger, trial: Trial) -> None:
+    def _audit(self, fault: Fault, scene: Scene, trial: Trial) -> None:
+        ledger = scene.load.ledger
         accepted, lost = ledger.accepted(), ledger.lost()
         failures, known = ledger.failures(), {entry.job_id for entry in accepted}
         changed = changed_since(self.stack.url, ledger)
@@ -158,7 +162,8 @@ class Laboratory:
         trial.failed_typed = len(ledger.ended("failed"))
         trial.lost, trial.duplicates = len(lost), len(twice)
         trial.longest_s = round(max(ledger.latencies(), default=math.nan), 1)
-        trial.redone = sum(entry.attempts > 1 for entry in accepted)
+        redone = {entry.job_id for entry in accepted if entry.attempts > 1}
+        trial.redone = len(redone)
         trial.unheard = len(self.announcements.job_ids() - known)
         faulty = sum(entry.faulty_looks for entry in ledger.entries)
         found = {
@@ -170,10 +175,13 @@ class Laboratory:
             "neither accepted nor refused": len(ledger.unanswered()),
             "answers to GET of no documented kind": faulty,
             "ends that no webhook told of": len(untold),
+            "in the victim's hands and not delivered again": len(set(scene.in_hand) - redone),
             "webhooks that tell otherwise": len(self.callbacks.contradictions(final_states)),
         }
         if trial.failed_typed > fault.expected_failures:
             found[f"failed ({dict(failures)})"] = trial.failed_typed
+        if trial.longest_s > fault.answers_in_s:
+            trial.problems.append(f"an answer took {trial.longest_s} s")
         trial.problems += [f"{count} {what}" for what, count in found.items() if count]
         if refusals := ledger.refusals():
             trial.notes.append(", ".join(f"{count} x {kind}" for kind, count in refusals.items()))

@@ -3,34 +3,25 @@
 import subprocess
 import time
 
-# Leaves out the container's init process, whose command line names the program as well, and itself.
-_KILL = """
-import os, pathlib, signal, sys, time
-mark, which = sys.argv[1].encode(), sys.argv[2]
-def look():
-    parents, busy = {}, set()
-    for entry in pathlib.Path("/proc").glob("[0-9]*"):
-        pid = int(entry.name)
-        try:
-            if pid in (1, os.getpid()) or mark not in (entry / "cmdline").read_bytes():
-                continue
-            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-        except OSError:
+# By their parents: the init process and those of `docker exec` name the program as well.
+_SIGNAL = """
+import os, pathlib, signal, sys
+mark, which, name = sys.argv[1].encode(), sys.argv[2], sys.argv[3]
+parents = {}
+for entry in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        if mark not in (entry / "cmdline").read_bytes():
             continue
-        parents[pid] = int(parent)
-        if state == "R":
-            busy.add(pid)
-    mains = [pid for pid, parent in parents.items() if parent not in parents]
-    children = [pid for pid, parent in parents.items() if parent in mains]
-    return mains, children, busy
-deadline = time.monotonic() + 3
-while True:
-    mains, children, busy = look()
-    at_work = [child for child in children if child in busy]
-    if at_work or not children or time.monotonic() > deadline:
-        break
-targets = mains if which == "main" else at_work or children
-os.kill(targets[0], signal.SIGKILL)
+        _, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        continue
+    parents[int(entry.name)] = int(parent)
+[main] = [pid for pid, parent in parents.items() if parent == 1]
+child = min((pid for pid, parent in parents.items() if parent == main), default=0)
+target = main if which == "main" else child
+if target:
+    os.kill(target, signal.Signals[name])
+print(target)
 """
 
 # The official Redis image has no Python.
@@ -59,23 +50,21 @@ def run_python(container: str, script: str, *arguments: str) -> str:
 def kill_main(container: str, program: str) -> None:
     """SIGKILL for the main process of a container, as a fault inside it would end it.
 
-    Where it has a pool, the moment is one in which a process of that is computing.
-
     `docker kill` is another thing: Docker takes it for the operator's wish, and starts nothing
     again.
     """
     # The exec may die with the container before it can say that it was done.
     subprocess.run(
-        ["docker", "exec", container, "python", "-c", _KILL, program, "main"],
+        ["docker", "exec", container, "python", "-c", _SIGNAL, program, "main", "SIGKILL"],
         capture_output=True,
         timeout=60,
         check=False,
     )
 
 
-def kill_child(container: str, program: str) -> None:
-    """SIGKILL for a pool process, where possible one that is computing at this moment."""
-    run_python(container, _KILL, program, "child")
+def signal_child(container: str, program: str, signal_name: str) -> int:
+    """Sends a signal to a container's pool process; returns its pid in there, 0 for none."""
+    return int(run_python(container, _SIGNAL, program, "child", signal_name))
 
 
 def kill_redis(container: str) -> None:

@@ -6,6 +6,7 @@ A word that turns up somewhere names the place that it came from.
 import base64
 import binascii
 import io
+import zipfile
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -40,6 +41,7 @@ _IN_REQUESTS = """
 Zqfilename Zqpartheader Zqpartcharset Zqfieldname Zqboundary Zqagentname Zqcookiejar Zqreferer
 Zqquerytext Zqwaitvalue Zqpathname Zqidempotency Zqrequestid Zqpreference Zqetagvalue
 Zqforwarded Zqcursorname Zqheadername Zqmethodname Zqnotafile
+Zqarchivename Zqarchivecomment Zqentryname Zqentrycomment
 """
 _IN_FILES = """
 Zqpatient Zqrecordnumber Zqclinicname Zqaccession Zqcomment Zqprivate Zqpreamble Zqphotometric
@@ -172,6 +174,19 @@ def _put_raw(dataset: Dataset, keyword: str, value: bytes) -> None:
 def _stream(magic: bytes) -> bytes:
     """The beginning of a codestream, and then none of one."""
     return magic + b"\xff\xfe\x00\x10Zqstreambytes\0" + b"\x17Zqstreambytes" * 40
+
+
+def zip_archive() -> bytes:
+    """Two radiographs and a note, under names that tell of the patient."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.comment = b"Zqarchivecomment"
+        files = {"film.png": png(), "film.dcm": dicom(), "note.txt": b"Zqnotafile"}
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(f"Zqentryname^\u00d1usta/{name}")
+            entry.comment = b"Zqentrycomment"
+            archive.writestr(entry, data)
+    return out.getvalue()
 
 
 def uploads() -> dict[str, bytes]:

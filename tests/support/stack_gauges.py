@@ -53,6 +53,7 @@ class StackGauges:
             "redis keys": int(self._stack.redis_cli("DBSIZE")),
             "redis aof_mb": round(int(found["aof_current_size"]) / 2**20, 2),
             "redis aof_rewrites": int(found.get("aof_rewrites", 0)),
+            "unacked": int(self._stack.redis_cli("HLEN", "unacked")),
         }
 
     def _uploads(self) -> dict[str, float]:
