@@ -1,9 +1,6 @@
 """A gateway of the stack that needs keys, made with the stack's own command."""
 
-import subprocess
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -11,55 +8,13 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from support.compose import ComposeStack
-from support.ports import free_port
-
-# Beside the file of the stack's own gateway, which needs none.
-KEYS_FILE = ("--env", "TBSCREEN_API_KEYS_FILE=/var/lib/tbscreen/keys/e2e.json")
-CONTAINER = "tbscreen-e2e-guarded"
-
-
-@dataclass(frozen=True)
-class Guarded:
-    """A second gateway, as one that is published beyond this machine."""
-
-    url: str
-    token: str
-
-    @property
-    def key_id(self) -> str:
-        return self.token.split("_")[1]
-
-
-def keys(stack: ComposeStack, *arguments: str) -> str:
-    return stack.compose("run", "--rm", "-T", *KEYS_FILE, "admin", "keys", *arguments)
+from support.guarded_gateway import Guarded, guarded_gateway, keys
 
 
 @pytest.fixture(scope="module")
 def guarded(stack: ComposeStack) -> Iterator[Guarded]:
-    everything = ("--scope", "submit", "--scope", "read")
-    token = keys(stack, "create", "--name", "Ward 3", *everything).strip()
-    port = free_port()
-    stack.compose(
-        *("run", "--detach", "--no-deps", "--name", CONTAINER, *KEYS_FILE),
-        *("--env", "TBSCREEN_PUBLISHED_ON=0.0.0.0", "--publish", f"127.0.0.1:{port}:8000"),
-        "gateway",
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 60
-        while not _answers(url):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        yield Guarded(url, token)
-    finally:
-        subprocess.run(["docker", "rm", "--force", CONTAINER], check=True, capture_output=True)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/livez").is_success
-    except httpx.TransportError:
-        return False
+    with guarded_gateway(stack) as gateway:
+        yield gateway
 
 
 def test_published_beyond_this_machine_without_a_key_it_does_not_start(stack: ComposeStack) -> None:

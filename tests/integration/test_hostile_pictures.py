@@ -10,7 +10,6 @@ from support.hostile.case import READ, Case
 from support.hostile.corpus import FORMATS, corpus
 from support.hostile.deflate import zlib_zeros
 from support.hostile.png import RGBA, png
-from support.phantom import draw_phantom
 from support.redis_server import running_redis
 from support.waits import wait_until
 from support.worker_site import WorkerSite
@@ -27,13 +26,6 @@ def site(tmp_path: Path) -> Iterator[WorkerSite]:
         site.publish()
         yield site
         site.close()
-
-
-@pytest.fixture
-def radiograph(tmp_path: Path) -> Path:
-    path = tmp_path / "phantom.png"
-    draw_phantom(1, size=(400, 400)).save(path)
-    return path
 
 
 def test_a_picture_that_takes_too_much_memory_fails_at_once_and_its_process_goes_on(

@@ -1,84 +1,37 @@
 """What a patient's data leaves behind in the whole running system: nothing.
 
 Words are planted wherever an upload or a request may carry them. After the jobs have ended, none
-may be in a log (at DEBUG), in Redis, in its files, on the upload volume, in the audit log or in any
-answer.
+may be in a log (at DEBUG), in Redis, in its files, on the upload volume, in the audit log, in any
+answer or in a callback.
 """
 
+import base64
 import json
-import os
 import signal
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from redis import Redis
 
-from support.blob_files import blob_files
-from support.identifiers import IN_FILES, IN_REQUESTS, STUDY_UID, found_in, png, uploads
-from support.serving import Serving, running_serve
+from support.identifiers import (
+    IN_FILES,
+    IN_REQUESTS,
+    STUDY_UID,
+    dicom,
+    found_in,
+    png,
+    uploads,
+    zip_archive,
+)
+from support.planted_site import HEADERS, Site, dump_redis, part
+from support.serving import running_serve
 from support.waits import wait_until
+from support.webhook_receiver import WebhookReceiver, running_receiver
 from tbscreen_shared.jobs import JobStore
 from tbscreen_shared.jobs.keys import AUDIT
-from tbscreen_shared.queue import connect_redis
-
-HEADERS = {
-    "User-Agent": "Zqagentname",
-    "Cookie": "name=Zqcookiejar",
-    "Referer": "https://ris.example/Zqreferer",
-    "X-Forwarded-For": "Zqforwarded",
-    "X-Patient": "Zqheadername",
-    # Not one of the ids that are taken over: it holds a space.
-    "X-Request-ID": "Zqrequestid of a patient",
-    "Prefer": "respond-async, Zqpreference",
-    "If-None-Match": '"Zqetagvalue"',
-}
-
-
-class Site:
-    """A running `tbscreen serve` and its Redis."""
-
-    def __init__(self, serving: Serving, temporary: Path) -> None:
-        self.serving = serving
-        self.temporary = temporary
-        self.http = httpx.Client(base_url=serving.url, timeout=60)
-        self.redis = self._connect()
-        self.answers: list[bytes] = []
-
-    def _connect(self) -> "Redis":
-        directory = self.serving.data_dir / "redis"
-        lines = (directory / "redis.conf").read_text().splitlines()
-        port = dict(line.split(" ", 1) for line in lines)["port"]
-        password = (directory / "secrets" / "redis" / "admin").read_text().strip()
-        return connect_redis(f"redis://admin:{password}@127.0.0.1:{port}/0")
-
-    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        answer = self.http.request(method, path, **options)
-        self.answers.append(answer.content + str(answer.headers).encode())
-        return answer
-
-    def submit(self, data: bytes, *, key: str = "") -> str:
-        part = ("Zqfilename^Ñusta.dcm", data, "image/png; charset=Zqpartcharset")
-        answer = self.ask(
-            "POST",
-            "/v1/jobs?patient=Zqquerytext",
-            files={"file": (*part, {"X-Part": "Zqpartheader"})},
-            headers={**HEADERS, "Idempotency-Key": f"Zqidempotency-{key or time.monotonic_ns()}"},
-        )
-        assert answer.status_code in (200, 202), answer.text
-        return str(answer.json()["id"])
-
-    def uploads_at_rest(self) -> list[Path]:
-        return blob_files(self.serving.data_dir / "blobs")
-
-    def freeze_worker(self, number: signal.Signals) -> None:
-        leader = self.serving.leader("worker")
-        for pid in (leader, *self.serving.pool_of_worker()):
-            os.kill(pid, number)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +43,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "TBSCREEN_LOG_LEVEL": "DEBUG",
         "PYTHONWARNINGS": "always",
         "TMPDIR": str(temporary),
+        "TBSCREEN_WEBHOOK_SECRET": f"whsec_{base64.b64encode(bytes(range(32))).decode()}",
+        "TBSCREEN_CALLBACK_ALLOW": "127.0.0.0/8",
+        "TBSCREEN_CALLBACK_HTTP": "true",
     }
     with running_serve(directory, environment=environment) as serving:
         site = Site(serving, temporary)
@@ -179,20 +135,28 @@ def cancel_and_give_up(site: Site) -> None:
         site.freeze_worker(signal.SIGCONT)
 
 
-def dump_redis(redis: "Redis") -> dict[str, bytes]:
-    """Every key with its value."""
-    readers: dict[str, Any] = {
-        "string": redis.get,
-        "hash": redis.hgetall,
-        "set": redis.smembers,
-        "zset": lambda key: redis.zrange(key, 0, -1, withscores=True),
-        "list": lambda key: redis.lrange(key, 0, -1),
-        "stream": redis.xrange,
-    }
-    return {
-        key: repr((key, readers[str(redis.type(key))](key))).encode()
-        for key in redis.scan_iter(count=1000)
-    }
+def read_in_other_ways(site: Site, receiver: WebhookReceiver) -> list[str]:
+    """By batches, with callbacks, and by `/predict`; returns the ids of the batches."""
+    callback = f"&callback_url={receiver.url}/in"
+    archive = ("archive", part(zip_archive(), "Zqarchivename^Ñusta.zip"))
+    of_files = [("file", part(data)) for data in (png(), dicom(), b"Zqnotafile")]
+    batches = [
+        site.send("/v1/batches", *parts, query=callback)["id"] for parts in (of_files, [archive])
+    ]
+    assert site.send("/predict", ("file", part(png())))["prediction"]
+    assert site.ask("POST", "/predict", files=[("file", part(png()[:700]))]).status_code == 422
+    for batch_id in batches:
+        path = f"/v1/batches/{batch_id}"
+        wait_until(lambda path=path: is_finished(site.ask("GET", f"{path}?wait=20")), what=path)
+        sheet = site.ask("GET", f"{path}.csv").text
+        assert [sheet.count(state) for state in (",succeeded,", ",refused,")] == [2, 1], sheet
+    receiver.wait_for(4, timeout_s=30)
+    return batches
+
+
+def is_finished(batch: httpx.Response) -> bool:
+    counts = batch.json()["counts"]
+    return not counts["queued"] + counts["started"]
 
 
 def test_nothing_of_a_patient_is_left_behind(site: Site) -> None:
@@ -201,6 +165,8 @@ def test_nothing_of_a_patient_is_left_behind(site: Site) -> None:
     assert planted >= set(IN_FILES), "the files hold what they are made to hold"
     ids = read_everything(site, every)
     send_what_is_refused(site, ids[0])
+    with running_receiver() as receiver:
+        batches = read_in_other_ways(site, receiver)
     cancel_and_give_up(site)
     site.ask("DELETE", f"/v1/jobs/{ids[1]}")
     for path in ("/health", "/metrics", "/v1/models", "/v1/dead-jobs", "/readyz"):
@@ -219,6 +185,10 @@ def test_nothing_of_a_patient_is_left_behind(site: Site) -> None:
         **{f"redis {key}": value for key, value in dump_redis(site.redis).items()},
         **{f"answer {number}": answer for number, answer in enumerate(site.answers)},
         **{
+            f"callback {number}": delivery.body + repr((delivery.path, delivery.headers)).encode()
+            for number, delivery in enumerate(receiver.deliveries)
+        },
+        **{
             str(path.relative_to(site.serving.data_dir)): path.read_bytes()
             for path in site.serving.data_dir.rglob("*")
             if path.is_file()
@@ -228,6 +198,9 @@ def test_nothing_of_a_patient_is_left_behind(site: Site) -> None:
         },
     }
     check_that_the_places_hold_what_they_should(places, ids[0])
+    for batch_id in batches:
+        holding = " ".join(place for place, data in places.items() if batch_id.encode() in data)
+        assert all(kind in holding for kind in ("log", "redis tbscreen:batch:", "callback"))
     found = {place: found_in(data) for place, data in places.items()}
     assert {place: words for place, words in found.items() if words} == {}
 
@@ -249,8 +222,6 @@ def check_that_the_places_hold_what_they_should(places: dict[str, bytes], job_id
 
 @pytest.mark.parametrize("word", ["Zqpatient", "Zqrecordnumber", STUDY_UID])
 def test_a_word_is_found_however_it_is_encoded(word: str) -> None:
-    import base64
-
     assert word in (*IN_FILES, *IN_REQUESTS)
     for lead in range(3):
         padded = b"\0" * lead + word.encode() + b"\0" * 5

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from support.blob_files import blob_files
-from support.phantom import draw_phantom
 from support.redis_server import running_redis
 from support.waits import wait_until
 from support.worker_site import WorkerSite
@@ -27,13 +26,6 @@ def site(tmp_path: Path) -> Iterator[WorkerSite]:
         site = WorkerSite(tmp_path, url)
         yield site
         site.close()
-
-
-@pytest.fixture
-def radiograph(tmp_path: Path) -> Path:
-    path = tmp_path / "phantom.png"
-    draw_phantom(1, size=(400, 400)).save(path)
-    return path
 
 
 def test_a_radiograph_is_answered(site: WorkerSite, radiograph: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from support.blob_files import blob_files
-from support.phantom import draw_phantom
 from support.redis_server import running_redis, running_redis_server
 from support.waits import wait_until
 from support.worker_site import WorkerProcesses, WorkerSite
@@ -48,13 +47,6 @@ def site_with_short_visibility(tmp_path: Path) -> Iterator[WorkerSite]:
 def site_with_short_time_limit(tmp_path: Path) -> Iterator[WorkerSite]:
     with running_site(tmp_path, task_time_limit_s=TASK_TIME_LIMIT_S) as site:
         yield site
-
-
-@pytest.fixture
-def radiograph(tmp_path: Path) -> Path:
-    path = tmp_path / "phantom.png"
-    draw_phantom(1, size=(400, 400)).save(path)
-    return path
 
 
 def test_a_killed_childs_job_is_redone_once(site: WorkerSite, radiograph: Path) -> None:
