@@ -1,4 +1,4 @@
-"""Bundles that arrive damaged on the models volume, and one that does not."""
+"""Bundles that arrive damaged on the models volume, or are damaged under their workers."""
 
 import time
 
@@ -14,7 +14,10 @@ _SCRIPT = """
 import json, pathlib, shutil, sys
 how, source, version = sys.argv[1:]
 models = pathlib.Path("/var/lib/tbscreen/models")
-if how != "as it is":
+if how == "in use":
+    with (models / version / "model.tflite").open("r+b") as model:
+        model.truncate(model.write(bytes(2**20)))
+elif how != "as it is":
     shutil.copytree(models / source, models / version)
     manifest = models / version / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": version}))
@@ -42,23 +45,31 @@ def _activate(scene: Scene, version: str, *, source: str = "", how: str = "as it
 def corrupt_new_bundle(scene: Scene) -> float:
     """Activates a half-copied, a flipped and a torn bundle, then a sound one, then the first.
 
+    The sound one's model is overwritten and cut off where it lies, once it is in use.
+
     Raises:
-        AssertionError: a worker took a damaged bundle, or did not take the sound one.
+        AssertionError: a worker took a damaged bundle, or did not take the sound one, or left it.
     """
     [first] = set(served_versions(scene.stack))
     for how in ("half", "flipped", "torn"):
         _activate(scene, f"fault-{scene.run}-{how}", source=first, how=how)
-        time.sleep(_DAMAGED_FOR_S)
-        serving = served_versions(scene.stack)
-        assert set(serving) == {first}, f"{how}: workers answer with {serving}"
+        _stay_with(scene, first, how)
     sound = f"fault-{scene.run}-sound"
     _activate(scene, sound, source=first, how="sound")
     lifted = time.monotonic()
     _wait_for(scene, sound)
     scene.note(f"swapped {time.monotonic() - lifted:.1f} s after a sound bundle came")
+    _activate(scene, sound, how="in use")
+    _stay_with(scene, sound, "in use")
     _activate(scene, first)
     _wait_for(scene, first)
     return lifted
+
+
+def _stay_with(scene: Scene, version: str, how: str) -> None:
+    time.sleep(_DAMAGED_FOR_S)
+    serving = served_versions(scene.stack)
+    assert set(serving) == {version}, f"{how}: workers answer with {serving}"
 
 
 def _wait_for(scene: Scene, version: str) -> None:

@@ -205,7 +205,9 @@ FAULTS = (
     _loss("freeze-worker", "a worker stands still for 40 s", _freeze_worker),
     _loss("cut-worker", "a worker is off the network for 40 s", _cut_worker_off),
     Fault(
-        "corrupt-bundle", "three damaged bundles are activated, then one swap", corrupt_new_bundle
+        "corrupt-bundle",
+        "three damaged bundles are activated, then a sound one, damaged in use",
+        corrupt_new_bundle,
     ),
     Fault("redis-memory", "Redis has no memory left for 15 s", _exhaust_redis),
     Fault("rolling-restart", "every container is restarted, one by one", _restart_everything),
@@ -234,6 +236,12 @@ FAULTS = (
         "clock-redis",
         "Redis' clock jumps likewise",
         lambda scene: shift_clock(scene, "redis"),
+        CLOCKS,
+    ),
+    Fault(
+        "clock-all",
+        "all clocks jump likewise, together",
+        lambda scene: shift_clock(scene, "redis", "gateway", "worker"),
         CLOCKS,
     ),
 )

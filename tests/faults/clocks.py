@@ -1,7 +1,7 @@
-"""Shifts a container's wall clock, and makes sure that its service goes by the shifted one."""
+"""Shifts containers' wall clocks, and makes sure that their services go by the shifted ones."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
@@ -17,31 +17,45 @@ _TOLERANCE_S = 15.0
 """A worker's newest beat may be some seconds old, and a loaded machine adds to them."""
 
 
-def shift_clock(scene: Scene, service: str) -> float:
-    """Moves a service's clock an hour ahead, two hours back, and to the true time.
+def shift_clock(scene: Scene, *services: str) -> float:
+    """Moves services' clocks an hour ahead, two hours back, and to the true time.
+
+    Of one service its first container's, of several all containers', as a step of the host's clock.
 
     Raises:
         AssertionError: the clock did not move, or its service does not go by it.
     """
     try:
         for offset_s in (_SHIFT_S, -_SHIFT_S):
-            _set(scene, service, offset_s)
-            _check(scene, service, offset_s)
+            _set(scene, services, offset_s)
+            _check(scene, services, offset_s)
             time.sleep(_SHIFTED_FOR_S)
     finally:
-        _set(scene, service, 0)
+        _set(scene, services, 0)
     righted = time.monotonic()
-    _check(scene, service, 0)
-    scene.note(f"the {service}'s own clock was seen an hour ahead, an hour back, and right again")
+    _check(scene, services, 0)
+    named = ", ".join(services)
+    scene.note(f"own clock seen an hour ahead, an hour back, and right again: {named}")
     return righted
 
 
-def _set(scene: Scene, service: str, offset_s: int) -> None:
-    container = scene.container(service)
-    docker("exec", container, "sh", "-c", f"echo {offset_s} > /tmp/clock-offset-s")
+def _set(scene: Scene, services: Sequence[str], offset_s: int) -> None:
+    for container in _shifted(scene, services):
+        docker("exec", container, "sh", "-c", f"echo {offset_s} > /tmp/clock-offset-s")
 
 
-def _check(scene: Scene, service: str, offset_s: int) -> None:
+def _shifted(scene: Scene, services: Sequence[str]) -> list[str]:
+    if len(services) == 1:
+        return [scene.container(services[0])]
+    return [container for service in services for container in scene.containers(service)]
+
+
+def _check(scene: Scene, services: Sequence[str], offset_s: int) -> None:
+    for service in services:
+        _check_one(scene, service, offset_s)
+
+
+def _check_one(scene: Scene, service: str, offset_s: int) -> None:
     container = scene.container(service)
     seen_s = float(docker("exec", container, "date", "+%s")) - time.time()
     assert _is(seen_s, offset_s), f"{service}: `date` is {seen_s:+.0f} s off, not {offset_s:+}"

@@ -51,12 +51,30 @@ async def test_the_list_comes_in_pages(
     client: httpx.AsyncClient, worker: FakeWorker, jobs: JobStore
 ) -> None:
     made = [await submit_dead(client, worker, jobs) for _ in range(3)]
-    first = (await client.get("/v1/dead-jobs?limit=2")).json()
+    answer = await client.get("/v1/dead-jobs?limit=2")
+    first = answer.json()
     assert [job["id"] for job in first["jobs"]] == [made[2], made[1]]
     assert first["total"] == 3
-    rest = (await client.get("/v1/dead-jobs", params={"cursor": first["next_cursor"]})).json()
-    assert [job["id"] for job in rest["jobs"]] == [made[0]]
-    assert rest["next_cursor"] is None
+    by_cursor = await client.get(
+        "/v1/dead-jobs", params={"limit": 2, "cursor": first["next_cursor"]}
+    )
+    by_link = await client.get(answer.links["next"]["url"])
+    for rest in (by_cursor, by_link):
+        assert [job["id"] for job in rest.json()["jobs"]] == [made[0]]
+        assert rest.json()["next_cursor"] is None
+        assert "link" not in rest.headers
+
+
+async def test_the_link_keeps_the_limit_that_was_asked_for(
+    client: httpx.AsyncClient, worker: FakeWorker, jobs: JobStore
+) -> None:
+    made = [await submit_dead(client, worker, jobs) for _ in range(3)]
+    listed, url = [], "/v1/dead-jobs?limit=1"
+    while url:
+        page = await client.get(url)
+        listed.append([job["id"] for job in page.json()["jobs"]])
+        url = page.links.get("next", {}).get("url", "")
+    assert listed == [[made[2]], [made[1]], [made[0]]]
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=201", "cursor=x", f"cursor={'1' * 65}"])

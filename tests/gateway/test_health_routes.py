@@ -1,4 +1,3 @@
-import re
 import shutil
 
 import httpx
@@ -100,7 +99,7 @@ async def test_a_damaged_name_of_the_active_model_is_no_model_and_no_fault_of_th
     for path in ("/", "/docs"):
         page = await client.get(path)
         assert page.status_code == 200
-        assert "/report" not in re.sub(r"/v1/models/\{version\}/report", "", page.text)
+        assert 'href="/v1/models' not in page.text
     listed = (await client.get("/v1/models")).json()
     assert listed["active"] is None
     assert [model["active"] for model in listed["models"]] == [False]

@@ -1,3 +1,4 @@
+import httpx
 import pytest
 
 from tbscreen_gateway.pagination import PageRequest, get_page_request, link_header, paginate
@@ -45,3 +46,23 @@ def test_the_link_leads_to_the_next_page_and_the_last_page_has_none() -> None:
         "Link": '</v1/models?limit=7&cursor=YQ>; rel="next"'
     }
     assert link_header("/v1/models", PageRequest(7), None) == {}
+
+
+async def test_each_answer_with_a_page_is_documented_with_its_link(
+    client: httpx.AsyncClient,
+) -> None:
+    document = (await client.get("/openapi.json")).json()
+    paged = {
+        f"#/components/schemas/{name}"
+        for name, schema in document["components"]["schemas"].items()
+        if "next_cursor" in schema.get("properties", {})
+    }
+    found = set()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            for status, answer in operation["responses"].items():
+                content = answer.get("content", {}).get("application/json", {})
+                if content.get("schema", {}).get("$ref") in paged:
+                    assert "Link" in answer.get("headers", {}), (method, path, status)
+                    found.add((method, path))
+    assert {("get", "/v1/models"), ("get", "/v1/dead-jobs"), ("post", "/v1/batches")} <= found

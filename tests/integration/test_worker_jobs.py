@@ -17,6 +17,7 @@ from support.waits import wait_until
 from support.worker_site import WorkerSite
 from tbscreen_shared.contracts import JobStatus
 from tbscreen_shared.errors import ErrorCode
+from tbscreen_shared.jobs.keys import RETAINED
 from tbscreen_shared.workers import WorkerRegistry
 
 
@@ -39,6 +40,30 @@ def test_a_radiograph_is_answered(site: WorkerSite, radiograph: Path) -> None:
     assert job.result.model.version == "tiny-1"
     assert job.attempts == 1
     wait_until(lambda: not blob_files(site.settings.blobs_dir), what="the upload's erasure")
+    assert not site.redis.exists(RETAINED), "nothing is left for the gateway to erase"
+
+
+def test_where_uploads_are_retained_they_stay_and_it_is_recorded_until_when(
+    site: WorkerSite, radiograph: Path, tmp_path: Path
+) -> None:
+    site.publish()
+    site.start_worker(TBSCREEN_RETAIN_UPLOADS_S="600")
+    (tmp_path / "note.txt").write_text("not an image")
+
+    job_ids = [site.submit(path) for path in (radiograph, tmp_path / "note.txt")]
+    jobs = [site.wait_for_end(job_id) for job_id in job_ids]
+
+    assert [job.status for job in jobs] == [JobStatus.SUCCEEDED, JobStatus.FAILED]
+    # What a worker erases is gone before it acknowledges the delivery.
+    wait_until(lambda: site.redis.hlen("unacked") == 0, what="the acknowledgements")
+    kept_until_ms = {
+        site.jobs.blob_of(job.id): (job.finished_at.timestamp() + 600) * 1000
+        for job in jobs
+        if job.finished_at is not None
+    }
+    assert {path.name for path in blob_files(site.settings.blobs_dir)} == set(kept_until_ms)
+    recorded = dict(site.redis.zrange(RETAINED, 0, -1, withscores=True))
+    assert recorded == pytest.approx(kept_until_ms, abs=1)
 
 
 def test_a_bad_image_fails_with_its_code_and_is_not_tried_again(

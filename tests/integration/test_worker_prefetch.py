@@ -38,7 +38,7 @@ class Gauge:
     def __init__(self, url: str) -> None:
         self.readings: list[Reading] = []
         self.redis_started_at = 0.0
-        # A reading that was repeated would count from a start that is over.
+        # A reading that was repeated would count from a start that is over, as would a late one.
         self._redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
         self._done = threading.Event()
 
@@ -59,9 +59,11 @@ class Gauge:
             with self._redis.pipeline() as pipeline:
                 pipeline.hlen("unacked").zcount("unacked_index", since, "+inf").llen("tbscreen")
                 try:
-                    self.readings.append(Reading(*pipeline.execute()))
+                    reading = Reading(*pipeline.execute())
                 except ConnectionError:
                     continue
+            if since == self.redis_started_at:
+                self.readings.append(reading)
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from tbscreen_shared.bundle import Bundle, InputCheckFile, OutputSpec
 from tbscreen_shared.errors import BundleError
 from tbscreen_shared.input_check import Familiarity, InputCheck, Kind
+from tbscreen_worker import predictor as predictor_module
 from tbscreen_worker.predictor import LiteRtPredictor
 
 Write = Callable[..., Bundle]
@@ -47,6 +50,58 @@ def test_a_changed_model_file_is_refused(tiny_bundle: Write) -> None:
 
     with pytest.raises(BundleError, match="not the file the manifest describes"):
         LiteRtPredictor(bundle)
+
+
+def test_what_becomes_of_the_file_under_a_loaded_model_changes_no_answer(
+    tiny_bundle: Write,
+) -> None:
+    # In a process of its own: one that maps a file which is cut off dies of SIGBUS.
+    bundle = tiny_bundle()
+    ran = subprocess.run(
+        [sys.executable, "-c", _FILE_CHANGES_UNDER_THE_MODEL, bundle.root.parent, bundle.root.name],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "same\n" * 2), ran.stderr
+
+
+_FILE_CHANGES_UNDER_THE_MODEL = """
+import sys
+from pathlib import Path
+import numpy as np
+from tbscreen_shared.bundle import ModelStore
+from tbscreen_worker.predictor import LiteRtPredictor
+
+bundle = ModelStore(Path(sys.argv[1])).load(sys.argv[2])
+size = bundle.model_path.stat().st_size
+predictor = LiteRtPredictor(bundle)
+image = np.full((16, 16, 1), 200, dtype=np.uint8)
+before = predictor.predict(image).logits
+with bundle.model_path.open("r+b") as model:
+    for content in (b"\\xff" * size, b""):
+        model.seek(0)
+        model.write(content)
+        model.truncate()
+        model.flush()
+        print("same" if (predictor.predict(image).logits == before).all() else "another answer")
+"""
+
+
+def test_the_bytes_that_were_checked_are_those_that_decide(
+    tiny_bundle: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tiny_bundle()
+    load = predictor_module.Interpreter
+
+    def spoil_then_load(**options: Any) -> Any:
+        bundle.model_path.write_bytes(b"spoilt between the check and the loading")
+        return load(**options)
+
+    monkeypatch.setattr(predictor_module, "Interpreter", spoil_then_load)
+    predictor = LiteRtPredictor(bundle)
+    dark = predictor.predict(np.zeros((16, 16, 1), dtype=np.uint8))
+    np.testing.assert_allclose(dark.logits, [-4.0])
 
 
 def test_a_file_that_is_no_model_is_refused(tiny_bundle: Write) -> None:

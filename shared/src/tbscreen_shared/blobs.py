@@ -22,6 +22,8 @@ from tbscreen_shared.blob_writing import (
 from tbscreen_shared.errors import BlobError
 
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
+_PARTIAL: Final = re.compile(r"[0-9a-f]{32}\.partial")
+_ANY: Final = re.compile(r".+", re.DOTALL)
 _MARKER: Final = ".tbscreen-blobs"
 
 
@@ -37,7 +39,7 @@ class Partial(NamedTuple):
 
     Attributes:
         name: of the file.
-        written_ns: when it was last written to, by the wall clock: not how long ago that was.
+        written_ns: when it was last written to, by the wall clock; to be compared with itself only.
     """
 
     name: str
@@ -155,11 +157,7 @@ class BlobStore:
             OSError: the directory can not be read.
         """
         before = time.time() - older_than_s
-        return [
-            entry.name
-            for entry, found in self._entries()
-            if _KEY.fullmatch(entry.name) and found.st_mtime < before
-        ]
+        return [entry.name for entry, found in self._entries(_KEY) if found.st_mtime < before]
 
     def usage(self) -> tuple[int, int]:
         """Returns how many blobs there are, and their bytes together, unfinished ones included.
@@ -169,7 +167,7 @@ class BlobStore:
         """
         count = total = 0
         with storage_errors():
-            for _, found in self._entries():
+            for _, found in self._entries(_ANY):
                 total += found.st_size
                 count += 1
         return count, total
@@ -186,22 +184,21 @@ class BlobStore:
 
     def partials(self) -> set[Partial]:
         """Returns what is being written, or was when its process was killed."""
-        return {
-            Partial(entry.name, found.st_mtime_ns)
-            for entry, found in self._entries()
-            if entry.name.endswith(".partial")
-        }
+        return {Partial(entry.name, found.st_mtime_ns) for entry, found in self._entries(_PARTIAL)}
 
     def erase_partial(self, partial: Partial) -> None:
         """Removes what a killed process left; one that is gone already is no error."""
         with suppress(FileNotFoundError):
             os.unlink(f"{self._root}/{partial.name}")
 
-    def _entries(self) -> Iterator[tuple["os.DirEntry[str]", os.stat_result]]:
+    def _entries(
+        self, names: re.Pattern[str]
+    ) -> Iterator[tuple["os.DirEntry[str]", os.stat_result]]:
         with os.scandir(self._root) as entries:
             for entry in entries:
-                with suppress(FileNotFoundError):
-                    yield entry, entry.stat()
+                if names.fullmatch(entry.name):
+                    with suppress(FileNotFoundError):
+                        yield entry, entry.stat()
 
     def check_whole(self) -> None:
         """Writes, syncs and erases a blob.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 from zipfile import BadZipFile
 
 import numpy as np
@@ -160,15 +160,15 @@ class InputCheck:
             np.savez(stream, **arrays)
 
     @classmethod
-    def read(cls, path: Path) -> "InputCheck":
-        """Reads the file.
+    def read(cls, source: Path | BinaryIO) -> "InputCheck":
+        """Reads the file, by its path or from a stream.
 
         Raises:
             ValueError: it is no such file, of another format, or knows no frontal view.
             OSError: it can not be read.
         """
         try:
-            arrays = _arrays_of(path)
+            arrays = _arrays_of(source)
             if arrays["format"] != _FORMAT:
                 raise ValueError(f"input check of format {arrays['format']}, not {_FORMAT}")
             check = cls(
@@ -243,9 +243,9 @@ def _cell_means(planes: NDArray[np.float32]) -> NDArray[np.float32]:
     return sums * np.float32(1 / _CELL_PX**2)
 
 
-def _arrays_of(path: Path) -> dict[str, Any]:
+def _arrays_of(source: Path | BinaryIO) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(source, allow_pickle=False) as stored:
             return dict(stored)
     except (ValueError, TypeError, BadZipFile, EOFError) as error:
         # NumPy says of a foreign file that it would have to be unpickled.

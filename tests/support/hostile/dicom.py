@@ -1,6 +1,7 @@
 """Hostile DICOM files: their structure."""
 
 import struct
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from typing import Final
@@ -35,12 +36,15 @@ def cases() -> Iterator[Case]:
     nested = meta(d.EXPLICIT) + nested_sequences(3) + dataset()
     begin = len(meta(d.EXPLICIT))
     yield from truncations("dicom, nested", nested, range(begin, begin + 200, 8))
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    packed = meta(d.DEFLATED) + packer.compress(dataset()) + packer.flush()
+    begin = len(meta(d.DEFLATED))
+    yield from truncations("dicom, deflated", packed, range(begin, len(packed), 8))
 
 
 def _element_edges(content: bytes) -> Iterator[int]:
-    """Where some elements, their lengths and their values begin."""
-    tags = (0x00020000, 0x00020010, d.SAMPLES, d.ROWS, d.COLUMNS, d.STORED, d.SIGNED, d.PIXELS)
-    for tag in tags:
+    """Where each element, its length and its value begin."""
+    for tag in (0x00020000, 0x00020001, 0x00020002, 0x00020010, *d.image_elements()):
         begin = content.index(struct.pack("<HH", tag >> 16, tag & 0xFFFF), 132)
         yield from (begin, begin + 4, begin + 6, begin + 8)
 

@@ -38,7 +38,11 @@ def cases() -> Iterator[Case]:
     yield from truncations("tiff", plain, [4, 8, 4000, *(entry + 2 for entry in entries)])
     for name in ("tiff_lzw", "tiff_adobe_deflate", "jpeg"):
         data = phantom_bytes("TIFF", 96, compression=name)
-        yield from truncations(f"tiff of {name}", data, [8, len(data) // 2, len(data) - 20])
+        begin = t.directory_of(data)
+        count = int.from_bytes(data[begin : begin + 2], "little")
+        entries = range(begin + 2, begin + 2 + 12 * count + 1, 12)
+        edges = [8, begin, *entries, len(data) // 2, len(data) - 20]
+        yield from truncations(f"tiff of {name}", data, edges)
 
 
 def _bombs() -> Iterator[Case]:

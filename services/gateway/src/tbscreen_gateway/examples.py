@@ -9,6 +9,7 @@ from tbscreen_shared.contracts import Job
 from tbscreen_shared.errors import HTTP_STATUS, ErrorCode
 
 _ID: Final = "0199e0a4-7c1e-7d52-9a53-0f2a5e6b8c11"
+_MODEL_REF: Final = {"version": "2026.11.1", "sha256": "3f" * 32}
 
 QUEUED_JOB: Final[dict[str, Any]] = {
     "id": _ID,
@@ -47,7 +48,7 @@ SUCCEEDED_JOB: Final[dict[str, Any]] = {
         "operating_point": "triage",
         "activation_map": [[0.02, 0.11], [0.64, 1.0]],
         "warnings": ["low_resolution"],
-        "model": {"version": "2026.11.1", "sha256": "3f" * 32},
+        "model": _MODEL_REF,
         "preprocessing": "1",
         "input": {"sha256": "a1" * 32, "width": 2517, "height": 2713, "format": "jpeg"},
         "timings_ms": {"queue": 60.0, "decode": 41.0, "inference": 33.0, "total": 142.0},
@@ -78,6 +79,131 @@ CANCELED_JOB: Final[dict[str, Any]] = {
     "attempts": 0,
 }
 
+MODEL: Final[dict[str, Any]] = {
+    "version": _MODEL_REF["version"],
+    "active": True,
+    "manifest": {
+        "schema_version": 1,
+        "version": _MODEL_REF["version"],
+        "created_at": "2026-11-01T08:15:00Z",
+        "model_file": "model.tflite",
+        "model_bytes": 10_612_368,
+        "model_sha256": _MODEL_REF["sha256"],
+        "labels": ["Normal", "TB Positive"],
+        "positive_label": "TB Positive",
+        "input": {
+            "height": 384,
+            "width": 384,
+            "channels": 1,
+            "dtype": "uint8",
+            "preprocessing": "1",
+        },
+        "outputs": {
+            "logits": "logits",
+            "activation_maps": "activation_maps",
+            "lungs": "lungs",
+            "frame_features": "frame_features",
+            "lung_features": "lung_features",
+        },
+        "quantisation": "dynamic",
+        "calibration": {"method": "identity", "scale": 1.0, "bias": 0.0},
+        "operating_points": [
+            {
+                "name": "triage",
+                "threshold": 0.41,
+                "sensitivity": {"value": 0.9, "low": 0.87, "high": 0.92},
+                "specificity": {"value": 0.52, "low": 0.47, "high": 0.57},
+                "measured_on": "validation split",
+            }
+        ],
+        "default_operating_point": "triage",
+        "indeterminate_band": [0.41, 0.77],
+        "known_answer": {
+            "file": "known-answer.png",
+            "sha256": "52" * 32,
+            "logits": [2.79],
+            "tolerance": 0.24,
+        },
+        "input_check": {"file": "input-check.npz", "sha256": "9a" * 32},
+        "metrics": {
+            "split": "test",
+            "all_sources": {"images": 80, "auc": {"value": 0.92, "low": 0.84, "high": 0.96}},
+        },
+        "data": {
+            "files": 530,
+            "sha256": "12" * 32,
+            "splits": {"train": 370, "validation": 80, "test": 80},
+        },
+        "training": {
+            "command": "tbscreen-training run --data shenzhen/manifest.csv --name first",
+            "seed": 1,
+        },
+        "provenance": "NLM Shenzhen (Jaeger et al. 2014, public with citation).",
+    },
+    "problem": None,
+    "site": None,
+    "site_problem": None,
+    "report": f"/v1/models/{_MODEL_REF['version']}/report",
+}
+
+SESSION: Final[dict[str, Any]] = {
+    "key_id": "3f9c01d2ab47",
+    "name": "Ward 3",
+    "scopes": ["read", "submit"],
+    "expires_at": "2026-11-22T21:30:00Z",
+}
+
+HEALTH_SUMMARY: Final[dict[str, Any]] = {"status": "ok", "application": "tbscreen"}
+
+HEALTHY: Final[dict[str, Any]] = {
+    **HEALTH_SUMMARY,
+    "version": "0.1.0",
+    "redis": {"ok": True, "latency_ms": 0.41},
+    "storage": {"ok": True, "detail": None},
+    "model": {
+        "ok": True,
+        **_MODEL_REF,
+        "operating_point": "triage",
+        "created_at": "2026-11-01T08:15:00Z",
+        "detail": None,
+        "note": None,
+    },
+    "access": {"ok": True, "keys_needed": True, "detail": None, "note": None},
+    "audit": {"ok": True, "seq": 4711, "sha256": "c4" * 32, "waiting": 0, "detail": None},
+    "workers": [
+        {
+            "name": "9f3c01d2ab47/7-5b0c9d21",
+            "model": _MODEL_REF,
+            "operating_point": "triage",
+            "rejected_model": None,
+            "rejected_site": None,
+            "jobs_done": 1290,
+            "rss_bytes": 402_653_184,
+            "at": "2026-11-22T09:30:04Z",
+        }
+    ],
+    "queue_length": 0,
+    "dead_jobs": 0,
+    "problems": [],
+}
+
+DEGRADED: Final[dict[str, Any]] = {
+    **HEALTHY,
+    "status": "degraded",
+    "workers": [],
+    "problems": ["No worker is running: radiographs are accepted but not read."],
+}
+
+READY: Final[dict[str, Any]] = {
+    "ready": True,
+    "redis": True,
+    "storage": True,
+    "model": True,
+    "workers": 1,
+}
+
+NOT_READY: Final[dict[str, Any]] = {**READY, "ready": False, "model": False, "workers": 0}
+
 UPLOAD_BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -102,10 +228,9 @@ UPLOAD_BODY: Final[dict[str, Any]] = {
 }
 
 
-def job_answer(description: str, **examples: dict[str, Any]) -> dict[str, Any]:
-    """Returns an OpenAPI response whose body is a job."""
+def json_answer(description: str, **examples: dict[str, Any]) -> dict[str, Any]:
+    """Returns an OpenAPI response in JSON, with examples by name."""
     return {
-        "model": Job,
         "description": description,
         "content": {
             "application/json": {
@@ -113,6 +238,11 @@ def job_answer(description: str, **examples: dict[str, Any]) -> dict[str, Any]:
             }
         },
     }
+
+
+def job_answer(description: str, **examples: dict[str, Any]) -> dict[str, Any]:
+    """Returns an OpenAPI response whose body is a job."""
+    return {**json_answer(description, **examples), "model": Job}
 
 
 def problem_answers(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:

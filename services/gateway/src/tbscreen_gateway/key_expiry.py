@@ -12,7 +12,7 @@ from tbscreen_shared.jobs import IdempotencyKeys
 logger = logging.getLogger(__name__)
 
 _INTERVAL_S: Final = 10.0
-"""How many keys there are beside those of living jobs: as many as jobs end in so long."""
+"""For so long a key may outlive the record of what it has made."""
 
 
 class KeyExpiry:

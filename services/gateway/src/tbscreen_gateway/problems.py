@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from tbscreen_shared.errors import HTTP_STATUS, BlobError, ErrorCode, TbscreenError
+from tbscreen_shared.errors import HTTP_STATUS, ErrorCode, TbscreenError
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ def _on_tbscreen_error(request: Request, error: Exception) -> Response:
         return _respond(
             request.scope, error.code, error.detail, headers=error.headers, errors=error.errors
         )
-    if isinstance(error, BlobError):
+    if error.code is ErrorCode.STORAGE_UNAVAILABLE:
         logger.error("the upload volume fails", extra={"error": str(error.__cause__ or error)})
     return _respond(request.scope, error.code, error.detail)
 

@@ -6,17 +6,20 @@ The former are killed gateways', and of jobs whose end nobody saw.
 import asyncio
 import logging
 import time
-from contextlib import suppress
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeVar
 
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
+from tbscreen_gateway.discarding import discard, discard_partials
 from tbscreen_shared.blobs import BlobStore, Partial
 from tbscreen_shared.errors import BlobError
 from tbscreen_shared.jobs import DeadJobs, JobStore, RetainedUploads
 
 logger = logging.getLogger(__name__)
+
+_File = TypeVar("_File", str, Partial)
 
 _ABANDONED_AFTER_S: Final = 3600.0
 """How long an upload must be without a job, or one that is not whole without a write, before it is
@@ -52,20 +55,18 @@ class Sweeper:
     def sweep(self) -> int:
         """Erases partial uploads, orphans that are old enough and what was kept; returns how many.
 
+        What can not be erased is logged, and keeps nothing else from it.
+
         Raises:
-            OSError: the volume can not be read or written.
-            RedisError: the job store can not be reached; no upload that is whole is erased then.
+            OSError: the volume can not be read.
+            RedisError: the job store can not be reached; nothing that a job may need is erased.
         """
         now = time.monotonic()
         # Not by their age: where the wall clock jumps ahead, one that is being written is old.
         self._partial_since = {
             partial: self._partial_since.get(partial, now) for partial in self._blobs.partials()
         }
-        erased = 0
-        for partial, since in self._partial_since.items():
-            if now - since >= self._abandoned_after_s:
-                self._blobs.erase_partial(partial)
-                erased += 1
+        erased = discard_partials(self._blobs, self._old(self._partial_since, now))
         # The volume first: what is committed later is not among the stored, and what is among them
         # had its job recorded, or never will.
         stored = self._blobs.keys(older_than_s=self._abandoned_after_s)
@@ -75,17 +76,13 @@ class Sweeper:
             key: self._orphan_since.get(key, now) for key in stored if key not in needed
         }
         overdue, until_ms = self._retained.overdue()
-        for key in overdue:
-            # Names of no upload, which only a worker that was taken over writes.
-            with suppress(ValueError):
-                self._blobs.erase(key)
-                erased += 1
+        # What stays although it was to go is an orphan from now on.
+        erased += discard(self._blobs, overdue)
         self._retained.forget(until_ms)
-        for key, since in self._orphan_since.items():
-            if now - since >= self._abandoned_after_s:
-                self._blobs.erase(key)
-                erased += 1
-        return erased
+        return erased + discard(self._blobs, self._old(self._orphan_since, now))
+
+    def _old(self, since: Mapping[_File, float], now: float) -> list[_File]:
+        return [file for file, at in since.items() if now - at >= self._abandoned_after_s]
 
     async def run(self) -> None:
         """Sweeps every few minutes, for ever."""

@@ -12,7 +12,7 @@ from tbscreen_shared.logging import configure_logging
 from tbscreen_shared.queue import QUEUE_NAME, connect_redis
 from tbscreen_shared.settings import load_settings
 from tbscreen_worker.app import make_worker_app
-from tbscreen_worker.pool import LockFreePool
+from tbscreen_worker.pool import UncountedPool
 from tbscreen_worker.prefetch import free_slots_of_lost_acks
 from tbscreen_worker.settings import WorkerSettings
 from tbscreen_worker.stall import StallWatchdog
@@ -38,7 +38,7 @@ def main() -> int:
     worker = make_worker_app(settings).Worker(
         # Containers may share a host name; Celery's nodes must not.
         hostname=f"tbscreen-{secrets.token_hex(4)}@%h",
-        pool_cls=LockFreePool,
+        pool_cls=UncountedPool,
         concurrency=arguments.concurrency or settings.worker_concurrency,
         without_gossip=True,
         without_mingle=True,

@@ -23,7 +23,7 @@ class _Processes(asynpool.AsynPool):  # type: ignore[misc]
     Worker: Final = _Child
 
 
-class LockFreePool(prefork.TaskPool):  # type: ignore[misc]
+class UncountedPool(prefork.TaskPool):  # type: ignore[misc]
     """For Celery's `pool_cls`."""
 
     Pool: Final = _Processes

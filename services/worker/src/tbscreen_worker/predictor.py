@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Final, Protocol
 
 import numpy as np
@@ -73,10 +74,12 @@ class LiteRtPredictor:
                 f"bundle {version}: made for preprocessing {bundle.manifest.input.preprocessing}, "
                 f"this worker's is {PREPROCESSING_VERSION}"
             )
-        bundle.check_files()
-        self.input_check: Final = _read_input_check(bundle)
+        # The very bytes that were checked: of a file that LiteRT maps, a byte that changes later
+        # changes answers, and one that is cut off kills the process.
+        files = bundle.read_files()
+        self.input_check: Final = _input_check_of(bundle, files.input_check)
         try:
-            interpreter = Interpreter(model_path=str(bundle.model_path), num_threads=1)
+            interpreter = Interpreter(model_content=files.model, num_threads=1)
             self._runner = interpreter.get_signature_runner(_SIGNATURE)
             (self._input_name,) = self._runner.get_input_details()
         except (ValueError, RuntimeError) as error:
@@ -160,13 +163,12 @@ def _features_of(manifest: Manifest) -> dict[str, str]:
     return dict(names)
 
 
-def _read_input_check(bundle: Bundle) -> InputCheck | None:
-    path = bundle.input_check_path
-    if path is None:
+def _input_check_of(bundle: Bundle, data: bytes | None) -> InputCheck | None:
+    if data is None:
         return None
     version = bundle.manifest.version
     try:
-        check = InputCheck.read(path)
+        check = InputCheck.read(BytesIO(data))
     except ValueError as error:
         raise BundleError(f"bundle {version}: {error}") from error
     if check.familiarity is not None:

@@ -27,6 +27,22 @@ SiteStamp = tuple[int, int, int]
 
 _Document = TypeVar("_Document", bound=BaseModel)
 
+_MOST_BYTES: Final = 64 * 2**20
+"""Of a file whose size the manifest does not say; the input check has 0.2 MB."""
+
+
+@dataclass(frozen=True)
+class BundleFiles:
+    """What decides, as it was read and checked: whatever becomes of the files since.
+
+    Attributes:
+        model: the TensorFlow Lite file's bytes.
+        input_check: the input check's; None for a bundle without one.
+    """
+
+    model: bytes
+    input_check: bytes | None
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -70,11 +86,12 @@ class Bundle:
         """Folder of the evaluation report (index.html, metrics.json, plots)."""
         return self.root / "report"
 
-    def check_files(self) -> None:
-        """Checks size and SHA-256 of the model, and SHA-256 of the other files a worker reads.
+    def read_files(self) -> BundleFiles:
+        """Reads what a worker reads, and checks it: the model's size, and each file's SHA-256.
 
         Raises:
             BundleError: a file is missing or is not the one the manifest describes.
+            OSError: a file can not be read.
         """
         manifest = self.manifest
         size = self.model_path.stat().st_size if self.model_path.is_file() else -1
@@ -83,17 +100,27 @@ class Bundle:
                 f"bundle {manifest.version}: model is {size} bytes, manifest says "
                 f"{manifest.model_bytes}"
             )
-        described = [
-            (self.model_path, manifest.model_sha256),
-            (self.known_answer_path, manifest.known_answer.sha256),
-        ]
-        if manifest.input_check:
-            described.append((self.root / manifest.input_check.file, manifest.input_check.sha256))
-        for path, expected in described:
-            if not path.is_file() or sha256_of(path) != expected:
-                raise BundleError(
-                    f"bundle {manifest.version}: {path.name} is not the file the manifest describes"
-                )
+        known, check = manifest.known_answer, manifest.input_check
+        self._read(known.file, known.sha256)
+        return BundleFiles(
+            model=self._read(manifest.model_file, manifest.model_sha256, size),
+            input_check=self._read(check.file, check.sha256) if check else None,
+        )
+
+    def check_files(self) -> None:
+        """Raises what `read_files` raises."""
+        self.read_files()
+
+    def _read(self, name: str, sha256: str, most_bytes: int = _MOST_BYTES) -> bytes:
+        path = self.root / name
+        if path.is_file():
+            with path.open("rb") as stream:
+                data = stream.read(most_bytes)
+            if hashlib.sha256(data).hexdigest() == sha256:
+                return data
+        raise BundleError(
+            f"bundle {self.manifest.version}: {path.name} is not the file the manifest describes"
+        )
 
 
 class ModelStore:

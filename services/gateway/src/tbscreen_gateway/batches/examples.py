@@ -5,6 +5,8 @@ from typing import Any, Final
 from tbscreen_gateway.batches.form import ARCHIVE_FIELD
 from tbscreen_gateway.batches.sheet import COLUMNS, SHEET_MEDIA_TYPE
 from tbscreen_gateway.batches.views import Batch
+from tbscreen_gateway.examples import json_answer
+from tbscreen_gateway.pagination import PAGE_HEADERS
 from tbscreen_gateway.uploads import FILE_FIELD
 
 _ID: Final = "0199e0a4-9b3f-7a10-8c55-1d2e3f405162"
@@ -127,12 +129,4 @@ BATCH_BODY: Final[dict[str, Any]] = {
 
 def batch_answer(description: str, **examples: dict[str, Any]) -> dict[str, Any]:
     """Returns an OpenAPI response whose body is a batch."""
-    return {
-        "model": Batch,
-        "description": description,
-        "content": {
-            "application/json": {
-                "examples": {name: {"value": value} for name, value in examples.items()}
-            }
-        },
-    }
+    return {**json_answer(description, **examples), "model": Batch, "headers": PAGE_HEADERS}

@@ -1,6 +1,6 @@
 """Dead letters: jobs that were given up since they took their workers with them."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
@@ -15,8 +15,10 @@ from tbscreen_gateway.examples import (
     QUEUED_JOB,
     SUCCEEDED_JOB,
     job_answer,
+    json_answer,
     problem_answers,
 )
+from tbscreen_gateway.pagination import PAGE_HEADERS, PageRequest, link_header
 from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.services import Services
 from tbscreen_shared.access import Scope
@@ -26,6 +28,8 @@ from tbscreen_shared.errors import ErrorCode
 router = APIRouter(
     prefix="/v1", tags=["Dead jobs"], dependencies=[MAY_ADMINISTER], responses=ACCESS_ANSWERS
 )
+
+_LIST: Final = "/dead-jobs"
 
 
 class DeadJobList(BaseModel):
@@ -37,17 +41,15 @@ class DeadJobList(BaseModel):
 
 
 @router.get(
-    "/dead-jobs",
+    _LIST,
     summary="List the jobs that were given up",
     response_model=DeadJobList,
     responses={
         200: {
-            "description": "A page of the list.",
-            "content": {
-                "application/json": {
-                    "example": {"jobs": [DEAD_JOB], "total": 1, "next_cursor": None}
-                }
-            },
+            **json_answer(
+                "A page of the list.", page={"jobs": [DEAD_JOB], "total": 1, "next_cursor": None}
+            ),
+            "headers": PAGE_HEADERS,
         },
         **problem_answers(ErrorCode.INVALID_REQUEST, ErrorCode.BROKER_UNAVAILABLE),
     },
@@ -66,6 +68,9 @@ def list_dead(
     except ValueError as error:
         raise Refusal(ErrorCode.INVALID_REQUEST, "The cursor is not one of this list.") from error
     response.headers["Cache-Control"] = "no-store"
+    response.headers.update(
+        link_header(f"{router.prefix}{_LIST}", PageRequest(limit), page.next_cursor)
+    )
     return DeadJobList(jobs=page.jobs, total=page.total, next_cursor=page.next_cursor)
 
 

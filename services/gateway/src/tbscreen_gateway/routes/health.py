@@ -14,7 +14,15 @@ from tbscreen_gateway.access.dependencies import (
     VisitorDep,
 )
 from tbscreen_gateway.dependencies import ServicesDep
-from tbscreen_gateway.examples import problem_answers
+from tbscreen_gateway.examples import (
+    DEGRADED,
+    HEALTH_SUMMARY,
+    HEALTHY,
+    NOT_READY,
+    READY,
+    json_answer,
+    problem_answers,
+)
 from tbscreen_gateway.health import HealthReport, HealthSummary, Readiness
 from tbscreen_gateway.metrics import METRICS_MEDIA_TYPE
 from tbscreen_shared.access import Scope
@@ -28,7 +36,16 @@ _WRONG_KEY: Final = problem_answers(ErrorCode.UNAUTHORIZED, ErrorCode.RATE_LIMIT
 @router.get(
     "/health",
     summary="See how the system is",
-    responses={**_WRONG_KEY, **OPEN_ANSWERS},
+    responses={
+        200: json_answer(
+            "How it is; to those who may not read, the status alone.",
+            ok=HEALTHY,
+            degraded=DEGRADED,
+            without_a_key=HEALTH_SUMMARY,
+        ),
+        **_WRONG_KEY,
+        **OPEN_ANSWERS,
+    },
     openapi_extra=OPTIONAL_READ,
 )
 def report_health(
@@ -57,7 +74,11 @@ async def is_alive() -> Response:
     summary="Can uploads be accepted?",
     response_model=Readiness,
     responses={
-        503: {"model": Readiness, "description": "Redis, the storage or the model is missing."}
+        200: json_answer("They can.", ready=READY),
+        503: {
+            **json_answer("Redis, the storage or the model is missing.", no_model=NOT_READY),
+            "model": Readiness,
+        },
     },
 )
 @router.head("/readyz", include_in_schema=False, response_class=Response)

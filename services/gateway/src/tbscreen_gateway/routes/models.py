@@ -10,8 +10,8 @@ from starlette.responses import FileResponse, Response
 
 from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_READ
 from tbscreen_gateway.dependencies import ServicesDep
-from tbscreen_gateway.examples import problem_answers
-from tbscreen_gateway.pagination import NextCursor, PageDep, link_header, paginate
+from tbscreen_gateway.examples import MODEL, json_answer, problem_answers
+from tbscreen_gateway.pagination import PAGE_HEADERS, NextCursor, PageDep, link_header, paginate
 from tbscreen_gateway.problems import Refusal
 from tbscreen_shared.bundle import Bundle, Manifest, ModelStore, SiteCalibration
 from tbscreen_shared.errors import BundleError, ErrorCode
@@ -59,7 +59,20 @@ class ModelList(BaseModel):
     next_cursor: NextCursor
 
 
-@router.get("", summary="List the models", responses=problem_answers(ErrorCode.INVALID_REQUEST))
+@router.get(
+    "",
+    summary="List the models",
+    responses={
+        200: {
+            **json_answer(
+                "A page of the list.",
+                page={"active": MODEL["version"], "models": [MODEL], "next_cursor": None},
+            ),
+            "headers": PAGE_HEADERS,
+        },
+        **problem_answers(ErrorCode.INVALID_REQUEST),
+    },
+)
 def list_models(services: ServicesDep, page: PageDep, response: Response) -> ModelList:
     """Lists the bundles on the models volume, unusable ones with the reason."""
     active = _active_version(services.models)
@@ -75,7 +88,10 @@ def list_models(services: ServicesDep, page: PageDep, response: Response) -> Mod
 @router.get(
     "/{version}",
     summary="Look a model up",
-    responses=problem_answers(ErrorCode.MODEL_NOT_FOUND, ErrorCode.INVALID_REQUEST),
+    responses={
+        200: json_answer("The model, with its manifest.", model=MODEL),
+        **problem_answers(ErrorCode.MODEL_NOT_FOUND, ErrorCode.INVALID_REQUEST),
+    },
 )
 def look_up(version: str, services: ServicesDep) -> ModelDetails:
     """Answers with the bundle's manifest: metrics, operating points, fingerprints, provenance."""
@@ -91,7 +107,9 @@ def look_up(version: str, services: ServicesDep) -> ModelDetails:
     response_class=Response,
     responses={
         200: {"description": "The report: one HTML document.", "content": {"text/html": {}}},
-        **problem_answers(ErrorCode.MODEL_NOT_FOUND, ErrorCode.NOT_FOUND),
+        **problem_answers(
+            ErrorCode.MODEL_NOT_FOUND, ErrorCode.NOT_FOUND, ErrorCode.INVALID_REQUEST
+        ),
     },
 )
 def read_report(version: str, services: ServicesDep) -> Response:

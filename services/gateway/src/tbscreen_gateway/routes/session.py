@@ -1,7 +1,5 @@
 """Signing in and out: how a browser, which can not send a key with everything, is known."""
 
-from typing import Final
-
 from fastapi import APIRouter, Request
 from pydantic import AwareDatetime, BaseModel, Field
 from starlette.responses import JSONResponse, Response
@@ -9,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 from tbscreen_gateway.access.dependencies import KEY_ONLY
 from tbscreen_gateway.access.gatekeeper import cookie_name
 from tbscreen_gateway.dependencies import ServicesDep
-from tbscreen_gateway.examples import problem_answers
+from tbscreen_gateway.examples import SESSION, json_answer, problem_answers
 from tbscreen_gateway.problems import Refusal
 from tbscreen_shared.access import Scope
 from tbscreen_shared.errors import ErrorCode
@@ -22,14 +20,12 @@ router = APIRouter(
     ),
 )
 
-_ID: Final = "3f9c01d2ab47"
-
 
 class SessionOpened(BaseModel):
     """Who is signed in now, until when."""
 
-    key_id: str = Field(examples=[_ID])
-    name: str = Field(description="whose key it is", examples=["Ward 3"])
+    key_id: str = Field(examples=[SESSION["key_id"]])
+    name: str = Field(description="whose key it is", examples=[SESSION["name"]])
     scopes: list[Scope] = Field(description="what it may")
     expires_at: AwareDatetime
 
@@ -40,12 +36,15 @@ class SessionOpened(BaseModel):
     summary="Sign a browser in",
     response_model=SessionOpened,
     dependencies=[KEY_ONLY],
-    responses=problem_answers(
-        ErrorCode.UNAUTHORIZED,
-        ErrorCode.NOT_FOUND,
-        ErrorCode.RATE_LIMITED,
-        ErrorCode.STORAGE_FULL,
-    ),
+    responses={
+        201: json_answer("Signed in; the session comes as a cookie.", session=SESSION),
+        **problem_answers(
+            ErrorCode.UNAUTHORIZED,
+            ErrorCode.NOT_FOUND,
+            ErrorCode.RATE_LIMITED,
+            ErrorCode.STORAGE_FULL,
+        ),
+    },
 )
 async def sign_in(request: Request, services: ServicesDep) -> Response:
     """Takes an API key and sets a cookie that stands for it, for 12 hours at most.
