@@ -66,7 +66,7 @@ def test_a_published_bundle_is_active_and_whole(store: ModelStore, tmp_path: Pat
     assert store.active_version() is None
     store.publish(stage(tmp_path / "staged", "1"))
     bundle = store.load_active()
-    bundle.check_files()
+    bundle.read_files()
     assert bundle.manifest.version == "1"
     assert store.versions() == ["1"]
 
@@ -165,7 +165,7 @@ def test_a_reader_never_sees_half_a_bundle(store: ModelStore, tmp_path: Path) ->
         while not done.is_set():
             try:
                 bundle = store.load_active()
-                bundle.check_files()
+                bundle.read_files()
                 seen.add(bundle.manifest.version)
                 assert "0" in store.versions()
             except (BundleError, AssertionError) as error:

@@ -22,7 +22,7 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 
 
 def test_the_published_bundle_is_whole_and_active(bundle: Bundle) -> None:
-    bundle.check_files()
+    bundle.read_files()
     manifest = bundle.manifest
     assert manifest.version.endswith(manifest.model_sha256[:8])
     assert [point.name for point in manifest.operating_points] == ["triage", "balanced", "confirm"]

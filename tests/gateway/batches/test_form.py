@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from starlette.requests import ClientDisconnect
 
+from support import unpacking
 from support.gateway_app import JPEG, PNG
 from support.sent_form import SentRequest, form, part, split
 from support.zip_files import zip_of
@@ -19,13 +20,7 @@ from tbscreen_shared.blob_writing import BlobWriter
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.errors import BlobError, ErrorCode
 
-LIMITS = BatchLimits(
-    max_files=20,
-    max_request_bytes=50_000_000,
-    max_file_bytes=200_000,
-    max_unpacked_bytes=50_000_000,
-    max_ratio=100,
-)
+LIMITS = replace(unpacking.LIMITS, max_file_bytes=200_000)
 END = b"--edge--\r\n"
 NOTE = b"notes" * 100
 

@@ -20,6 +20,7 @@ async def keep_running(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await work()
         except Exception:
+            # What nobody foresaw: see above.
             logger.exception(
                 "background work broke off and begins again", extra={"work": work.__qualname__}
             )

@@ -107,10 +107,6 @@ class Bundle:
             input_check=self._read(check.file, check.sha256) if check else None,
         )
 
-    def check_files(self) -> None:
-        """Raises what `read_files` raises."""
-        self.read_files()
-
     def _read(self, name: str, sha256: str, most_bytes: int = _MOST_BYTES) -> bytes:
         path = self.root / name
         if path.is_file():
@@ -212,7 +208,7 @@ class ModelStore:
                 model.
         """
         manifest = _read_manifest(staged, staged.name)
-        Bundle(staged, manifest).check_files()
+        Bundle(staged, manifest).read_files()
         self._root.mkdir(parents=True, exist_ok=True)
         final = self._root / manifest.version
         if final.exists():
@@ -238,7 +234,7 @@ class ModelStore:
         Raises:
             BundleError: there is no such valid bundle.
         """
-        self.load(version).check_files()
+        self.load(version).read_files()
         handle, name = tempfile.mkstemp(prefix=".current-", dir=self._root)
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(version + "\n")
