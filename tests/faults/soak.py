@@ -7,6 +7,7 @@ see `support.trend`. Exits 1 when something grows, or can not be told, or a prom
 
 import argparse
 import csv
+import math
 import os
 import sys
 import tempfile
@@ -56,6 +57,9 @@ _TOLERANCES = (
     # Deliveries in workers' hands: Celery's have been seen to drift upward for days.
     ("unacked", 0.0, 2.0),
 )
+_FOLLOW_RECENT_JOBS = ("used_memory_mb", "keys")
+"""Each job is remembered until its result expires: these are judged at a constant number of them,
+since the rate is not constant where a neighbour slows the machine down."""
 
 
 def sample(stack: ComposeStack, load: Load, seconds: float, path: Path) -> Samples:
@@ -66,11 +70,13 @@ def sample(stack: ComposeStack, load: Load, seconds: float, path: Path) -> Sampl
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         while (elapsed := time.monotonic() - begun) < seconds:
-            entries = load.ledger.entries
+            ends = [entry.ended_s for entry in load.ledger.entries]
+            expired_s = time.monotonic() - _RESULT_TTL_S
             row = {
                 "at_s": round(elapsed, 1),
-                "offered": len(entries),
-                "ended": sum(1 for entry in entries if entry.ended_s is not None),
+                "offered": len(ends),
+                "ended": sum(1 for end in ends if end is not None),
+                "recent_jobs": sum(1 for end in ends if end is not None and end > expired_s),
                 **gauges.read(),
             }
             if not names:
@@ -86,7 +92,6 @@ def sample(stack: ComposeStack, load: Load, seconds: float, path: Path) -> Sampl
 def judge(samples: Samples) -> tuple[list[list[str]], list[str]]:
     """Returns the table's rows, and what is not flat."""
     steady = samples[len(samples) // 3 :]
-    hours = [row["at_s"] / 3600 for row in steady]
     rows, problems = [], []
     for suffix, _, _ in _TOLERANCES:
         if not any(name.endswith(suffix) for name in samples[0]):
@@ -95,12 +100,15 @@ def judge(samples: Samples) -> tuple[list[list[str]], list[str]]:
         rule = next((rule for rule in _TOLERANCES if name.endswith(rule[0])), None)
         if rule is None:
             continue
-        pairs = [(h, row[name]) for h, row in zip(hours, steady, strict=True)]
-        pairs = [(hour, value) for hour, value in pairs if value == value]
-        if len(pairs) < 0.9 * len(steady):
-            problems.append(f"{name} could not be read {len(steady) - len(pairs)} times")
+        read = [row for row in steady if not math.isnan(row[name])]
+        if len(read) < 0.9 * len(steady):
+            problems.append(f"{name} could not be read {len(steady) - len(read)} times")
             continue
-        trend = trend_of([hour for hour, _ in pairs], [value for _, value in pairs])
+        trend = trend_of(
+            [row["at_s"] / 3600 for row in read],
+            [row[name] for row in read],
+            [row["recent_jobs"] for row in read] if name.endswith(_FOLLOW_RECENT_JOBS) else None,
+        )
         tolerance = max(rule[1] * trend.mean, rule[2])
         verdict = trend.verdict(tolerance)
         if verdict is not Verdict.FLAT:

@@ -23,6 +23,19 @@ def test_a_level_with_noise_is_flat_and_a_leak_grows() -> None:
     assert trend_of(HOURS, [-value for value in range(240)]).verdict(0.0) is Verdict.FLAT
 
 
+def test_what_follows_the_jobs_is_judged_at_a_constant_number_of_them() -> None:
+    noise = random.Random(2)
+    # A neighbour takes a tenth of the machine, for eight minutes late in the hour.
+    jobs = [8000.0 if not 150 <= n < 198 else 7200.0 + noise.gauss(0, 20) for n in range(240)]
+    keys = [2.15 * count + noise.gauss(0, 5) for count in jobs]
+    assert trend_of(HOURS, keys).verdict(tolerance=300) is not Verdict.FLAT
+    assert trend_of(HOURS, keys, jobs).verdict(tolerance=300) is Verdict.FLAT
+    leak = [key + 600 * hour for hour, key in zip(HOURS, keys, strict=True)]
+    assert trend_of(HOURS, leak, jobs).slope == pytest.approx(600, abs=10)
+    assert trend_of(HOURS, leak, jobs).verdict(tolerance=300) is Verdict.GROWS
+    assert trend_of(HOURS, leak, [8000.0] * 240) == trend_of(HOURS, leak, [0.0] * 240)
+
+
 def test_a_few_noisy_samples_decide_nothing() -> None:
     noise = random.Random(4)
     trend = trend_of(HOURS[:12], [100 + noise.gauss(0, 5) for _ in range(12)])

@@ -115,13 +115,13 @@ def _plan(settings: ServeSettings, redis: EmbeddedRedis | None) -> list[ChildSpe
         "TBSCREEN_PORT": str(settings.port),
         "TBSCREEN_WORKER_CONCURRENCY": str(settings.workers),
     }
-    # As in the gateway's image: ADR 26.
-    one_arena = {"MALLOC_ARENA_MAX": "1", **environment}
+    # As in the gateway's image: ADR 26, ADR 30.
+    thrifty = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072", **environment}
     services = [
         ChildSpec(name, _module(f"tbscreen_{name}"), _with_redis(own, redis, name), grace_s)
         for name, own, grace_s in (
             ("worker", environment, _WORKER_GRACE_S),
-            ("gateway", one_arena, _GATEWAY_GRACE_S),
+            ("gateway", thrifty, _GATEWAY_GRACE_S),
         )
     ]
     return [redis.spec(os.environ), *services] if redis else services
