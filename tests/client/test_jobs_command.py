@@ -133,7 +133,7 @@ def test_without_a_gateway_it_says_so(command: str) -> None:
 def test_an_error_of_the_gateway_is_one_line(gateway: GatewayState) -> None:
     gateway.faults.append(Fault(status=500, body=b'{"code": "internal_error", "detail": "Oh."}'))
     result = jobs(gateway, "dead")
-    assert (result.exit_code, result.stderr) == (1, "tbscreen: Oh.\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "tbscreen: Oh.\n")
 
 
 @pytest.mark.parametrize("command", ["dead", "retry job-0", "purge job-0", "cancel job-0"])

@@ -63,6 +63,16 @@ def test_the_file_names_what_every_client_rests_on() -> None:
         ),
         (f"GET {JOB} no more answers 304", (*GET_JOB, "responses", "304"), NO_MORE),
         (
+            "POST /v1/jobs no more answers 202 always Location",
+            (*POST_JOB, "responses", "202", "headers", "Location", "required"),
+            False,
+        ),
+        (
+            "POST /v1/jobs no more answers 503 application/problem+json: Problem",
+            (*POST_JOB, "responses", "503", "content"),
+            {"application/json": {}},
+        ),
+        (
             "POST /v1/jobs no more takes body multipart/form-data: object",
             (*POST_JOB, "requestBody"),
             NO_MORE,

@@ -18,7 +18,6 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from tbscreen_gateway.app import create_app
-from tbscreen_gateway.problems import PROBLEM_MEDIA_TYPE
 from tbscreen_gateway.settings import GatewaySettings
 from tbscreen_shared.errors import HTTP_STATUS, ErrorCode
 
@@ -117,15 +116,11 @@ def _parts(operation: dict[str, Any]) -> Iterator[str]:
 
 def _answers(responses: dict[str, Any]) -> Iterator[str]:
     for status, answer in responses.items():
-        contents = answer.get("content", {})
-        if PROBLEM_MEDIA_TYPE in contents:
-            # The media type beside it is FastAPI's, for the model, and never sent.
-            yield f"{status} {PROBLEM_MEDIA_TYPE}"
-        elif contents:
-            for media_type, content in contents.items():
-                yield f"{status} {media_type}: {_type_of(content.get('schema', {}))}"
-        else:
-            yield status
+        yield status
+        for media_type, content in answer.get("content", {}).items():
+            yield f"{status} {media_type}: {_type_of(content.get('schema', {}))}"
+        for header, described in answer.get("headers", {}).items():
+            yield f"{status} {'always' if described['required'] else 'also'} {header}"
 
 
 def _place(parameter: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """`tbscreen jobs`."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -192,9 +193,12 @@ def _choose(client: Client, job_ids: list[str] | None) -> list[str]:
 
 
 def _print_jobs(found: Iterable[Job], output_format: JobsFormat) -> None:
+    jobs_found = iter(found)
+    # Before the header: where the gateway refuses, the refusal comes alone.
+    first = list(itertools.islice(jobs_found, 1))
     if output_format is JobsFormat.TABLE:
         typer.echo(_HEADER)
-    for job in found:
+    for job in itertools.chain(first, jobs_found):
         typer.echo(job.model_dump_json() if output_format is JobsFormat.JSON else _to_row(job))
 
 

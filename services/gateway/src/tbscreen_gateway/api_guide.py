@@ -125,10 +125,7 @@ def _parameters(operation: dict[str, Any]) -> Iterator[Parameter]:
 
 def _answers(operation: dict[str, Any]) -> Iterator[Answer]:
     for status, response in operation["responses"].items():
-        contents = response.get("content") or {"": {}}
-        # A problem's own media type stands beside the one FastAPI adds for its model.
-        media_type = max(contents, key=lambda name: "example" in str(contents[name]))
-        content = contents[media_type]
+        ((media_type, content),) = (response.get("content") or {"": {}}).items()
         examples = [
             Example(name, example["value"]) for name, example in content.get("examples", {}).items()
         ]

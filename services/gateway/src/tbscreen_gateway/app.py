@@ -11,6 +11,7 @@ from tbscreen_gateway.access.opening import open_access
 from tbscreen_gateway.health import VERSION
 from tbscreen_gateway.metrics import Metrics
 from tbscreen_gateway.observation import RequestObserver
+from tbscreen_gateway.openapi import DescribedApp
 from tbscreen_gateway.problems import install_problem_handlers
 from tbscreen_gateway.routes import (
     batches,
@@ -55,7 +56,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         async with running_services(settings, metrics, finished, access) as services:
             yield {"services": services}
 
-    app = FastAPI(
+    app = DescribedApp(
         title="tbscreen",
         version=VERSION,
         description=_DESCRIPTION,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+from tbscreen_gateway import answer_headers
 from tbscreen_gateway.problems import PROBLEM_MEDIA_TYPE, RETRY_AFTER_S, TITLES, Problem
 from tbscreen_gateway.uploads import FILE_FIELD
 from tbscreen_shared.contracts import Job
@@ -228,10 +229,13 @@ UPLOAD_BODY: Final[dict[str, Any]] = {
 }
 
 
-def json_answer(description: str, **examples: dict[str, Any]) -> dict[str, Any]:
+def json_answer(
+    description: str, headers: dict[str, Any] | None = None, /, **examples: dict[str, Any]
+) -> dict[str, Any]:
     """Returns an OpenAPI response in JSON, with examples by name."""
     return {
         "description": description,
+        "headers": headers or {},
         "content": {
             "application/json": {
                 "examples": {name: {"value": value} for name, value in examples.items()}
@@ -240,9 +244,11 @@ def json_answer(description: str, **examples: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def job_answer(description: str, **examples: dict[str, Any]) -> dict[str, Any]:
+def job_answer(
+    description: str, headers: dict[str, Any] = answer_headers.POLLED, /, **examples: dict[str, Any]
+) -> dict[str, Any]:
     """Returns an OpenAPI response whose body is a job."""
-    return {**json_answer(description, **examples), "model": Job}
+    return {**json_answer(description, headers, **examples), "model": Job}
 
 
 def problem_answers(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
@@ -256,9 +262,7 @@ def problem_answers(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
             "content": {PROBLEM_MEDIA_TYPE: {"examples": _problem_examples(here)}},
         }
         if any(code in RETRY_AFTER_S for code in here):
-            answers[status]["headers"] = {
-                "Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}
-            }
+            answers[status]["headers"] = answer_headers.RETRY_AFTER
     return answers
 
 

@@ -8,7 +8,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Final, Generic, TypeVar
 
 from fastapi import Depends, Query
 from pydantic import Field
@@ -19,14 +19,6 @@ from tbscreen_shared.errors import ErrorCode
 _DEFAULT_LIMIT: Final = 100
 _MAX_LIMIT: Final = 1000
 _MAX_CURSOR_CHARACTERS: Final = 256
-
-PAGE_HEADERS: Final[dict[str, Any]] = {
-    "Link": {
-        "schema": {"type": "string"},
-        "description": 'where the next page is, with rel="next"; none on the last one',
-    }
-}
-"""For the OpenAPI document: what a page of a list comes with."""
 
 _Element = TypeVar("_Element")
 

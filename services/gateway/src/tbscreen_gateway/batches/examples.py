@@ -2,11 +2,11 @@
 
 from typing import Any, Final
 
+from tbscreen_gateway import answer_headers
 from tbscreen_gateway.batches.form import ARCHIVE_FIELD
 from tbscreen_gateway.batches.sheet import COLUMNS, SHEET_MEDIA_TYPE
 from tbscreen_gateway.batches.views import Batch
 from tbscreen_gateway.examples import json_answer
-from tbscreen_gateway.pagination import PAGE_HEADERS
 from tbscreen_gateway.uploads import FILE_FIELD
 
 _ID: Final = "0199e0a4-9b3f-7a10-8c55-1d2e3f405162"
@@ -127,6 +127,9 @@ BATCH_BODY: Final[dict[str, Any]] = {
 }
 
 
-def batch_answer(description: str, **examples: dict[str, Any]) -> dict[str, Any]:
+def batch_answer(
+    description: str, headers: dict[str, Any] = answer_headers.POLLED, /, **examples: dict[str, Any]
+) -> dict[str, Any]:
     """Returns an OpenAPI response whose body is a batch."""
-    return {**json_answer(description, **examples), "model": Batch, "headers": PAGE_HEADERS}
+    all_headers = {**headers, **answer_headers.PAGE}
+    return {**json_answer(description, all_headers, **examples), "model": Batch}

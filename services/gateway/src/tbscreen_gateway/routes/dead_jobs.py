@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_ADMINISTER, CallerDep
+from tbscreen_gateway.answer_headers import LOCATION, PAGE, POLLED
 from tbscreen_gateway.answers import accepted_response
 from tbscreen_gateway.dependencies import JobIdDep, ServicesDep, requester_of
 from tbscreen_gateway.examples import (
@@ -18,7 +19,7 @@ from tbscreen_gateway.examples import (
     json_answer,
     problem_answers,
 )
-from tbscreen_gateway.pagination import PAGE_HEADERS, PageRequest, link_header
+from tbscreen_gateway.pagination import PageRequest, link_header
 from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.services import Services
 from tbscreen_shared.access import Scope
@@ -45,12 +46,9 @@ class DeadJobList(BaseModel):
     summary="List the jobs that were given up",
     response_model=DeadJobList,
     responses={
-        200: {
-            **json_answer(
-                "A page of the list.", page={"jobs": [DEAD_JOB], "total": 1, "next_cursor": None}
-            ),
-            "headers": PAGE_HEADERS,
-        },
+        200: json_answer(
+            "A page of the list.", PAGE, page={"jobs": [DEAD_JOB], "total": 1, "next_cursor": None}
+        ),
         **problem_answers(ErrorCode.INVALID_REQUEST, ErrorCode.BROKER_UNAVAILABLE),
     },
 )
@@ -81,10 +79,12 @@ def list_dead(
     responses={
         202: job_answer(
             "A new job, at Location; a repeated request answers with the same one.",
+            {**POLLED, **LOCATION},
             queued={**QUEUED_JOB, "retry_of": DEAD_JOB["id"]},
         ),
         200: job_answer(
             "It was retried before, and that job is finished; its outcome takes the scope read.",
+            {**POLLED, **LOCATION},
             ended=SUCCEEDED_JOB,
         ),
         **problem_answers(

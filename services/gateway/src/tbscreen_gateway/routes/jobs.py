@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_READ, MAY_SUBMIT
+from tbscreen_gateway.answer_headers import ACCEPTED, CACHED, WAITED
 from tbscreen_gateway.answers import accepted_response, etag_matches, job_response, make_etag
 from tbscreen_gateway.dependencies import (
     CallbackUrlDep,
@@ -74,8 +75,10 @@ IfNoneMatch = Annotated[
     summary="Submit a radiograph",
     openapi_extra=UPLOAD_BODY,
     responses={
-        202: job_answer("Accepted; find the job at Location.", queued=QUEUED_JOB),
-        200: job_answer("Finished while you waited.", succeeded=SUCCEEDED_JOB, failed=FAILED_JOB),
+        202: job_answer("Accepted; find the job at Location.", ACCEPTED, queued=QUEUED_JOB),
+        200: job_answer(
+            "Finished while you waited.", ACCEPTED, succeeded=SUCCEEDED_JOB, failed=FAILED_JOB
+        ),
         **problem_answers(*UPLOAD_ERRORS, ErrorCode.CALLBACK_NOT_ALLOWED),
     },
     callbacks=CALLBACK_REQUESTS.routes,
@@ -103,12 +106,13 @@ async def submit(
     responses={
         200: job_answer(
             "The job. Unfinished, it comes with Retry-After.",
+            WAITED,
             queued=QUEUED_JOB,
             succeeded=SUCCEEDED_JOB,
             failed=FAILED_JOB,
             canceled=CANCELED_JOB,
         ),
-        304: {"description": "The answer you have still holds."},
+        304: {"description": "The answer you have still holds.", "headers": WAITED},
         **problem_answers(
             ErrorCode.JOB_NOT_FOUND, ErrorCode.INVALID_REQUEST, ErrorCode.BROKER_UNAVAILABLE
         ),
@@ -139,8 +143,9 @@ async def look_up(
             "nothing, in the radiograph's aspect. Scaled to its own maximum, so a normal "
             "radiograph has one too.",
             "content": {"image/png": {}},
+            "headers": CACHED,
         },
-        304: {"description": "The answer you have still holds."},
+        304: {"description": "The answer you have still holds.", "headers": CACHED},
         **problem_answers(
             ErrorCode.JOB_NOT_FOUND,
             ErrorCode.HEATMAP_NOT_AVAILABLE,

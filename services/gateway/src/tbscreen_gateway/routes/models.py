@@ -9,9 +9,10 @@ from pydantic import BaseModel, Field
 from starlette.responses import FileResponse, Response
 
 from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_READ
+from tbscreen_gateway.answer_headers import PAGE
 from tbscreen_gateway.dependencies import ServicesDep
 from tbscreen_gateway.examples import MODEL, json_answer, problem_answers
-from tbscreen_gateway.pagination import PAGE_HEADERS, NextCursor, PageDep, link_header, paginate
+from tbscreen_gateway.pagination import NextCursor, PageDep, link_header, paginate
 from tbscreen_gateway.problems import Refusal
 from tbscreen_shared.bundle import Bundle, Manifest, ModelStore, SiteCalibration
 from tbscreen_shared.errors import BundleError, ErrorCode
@@ -63,13 +64,11 @@ class ModelList(BaseModel):
     "",
     summary="List the models",
     responses={
-        200: {
-            **json_answer(
-                "A page of the list.",
-                page={"active": MODEL["version"], "models": [MODEL], "next_cursor": None},
-            ),
-            "headers": PAGE_HEADERS,
-        },
+        200: json_answer(
+            "A page of the list.",
+            PAGE,
+            page={"active": MODEL["version"], "models": [MODEL], "next_cursor": None},
+        ),
         **problem_answers(ErrorCode.INVALID_REQUEST),
     },
 )

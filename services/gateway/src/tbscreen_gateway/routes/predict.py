@@ -7,9 +7,16 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_SUBMIT
+from tbscreen_gateway.answer_headers import MADE, POLLED
 from tbscreen_gateway.answers import accepted_response, job_path
 from tbscreen_gateway.dependencies import IdempotencyKey, ServicesDep, Wait
-from tbscreen_gateway.examples import QUEUED_JOB, UPLOAD_BODY, job_answer, problem_answers
+from tbscreen_gateway.examples import (
+    QUEUED_JOB,
+    UPLOAD_BODY,
+    job_answer,
+    json_answer,
+    problem_answers,
+)
 from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.routes.jobs import UPLOAD_ERRORS, follow, replay_headers, take_in
 from tbscreen_shared.contracts import Probability, Warning
@@ -41,20 +48,19 @@ class Prediction(BaseModel):
     openapi_extra=UPLOAD_BODY,
     response_model=Prediction,
     responses={
-        200: {
-            "description": "The answer.",
-            "content": {
-                "application/json": {
-                    "example": {
-                        "prediction": "TB Positive",
-                        "probability": 0.83,
-                        "warnings": [],
-                        "job_id": QUEUED_JOB["id"],
-                    }
-                }
+        200: json_answer(
+            "The answer.",
+            MADE,
+            answer={
+                "prediction": "TB Positive",
+                "probability": 0.83,
+                "warnings": [],
+                "job_id": QUEUED_JOB["id"],
             },
-        },
-        202: job_answer("Not finished in time; find the job at Location.", queued=QUEUED_JOB),
+        ),
+        202: job_answer(
+            "Not finished in time; find the job at Location.", {**POLLED, **MADE}, queued=QUEUED_JOB
+        ),
         **problem_answers(*UPLOAD_ERRORS, *_JOB_ERRORS),
     },
 )
