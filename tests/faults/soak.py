@@ -57,9 +57,10 @@ _TOLERANCES = (
     # Deliveries in workers' hands: Celery's have been seen to drift upward for days.
     ("unacked", 0.0, 2.0),
 )
-_FOLLOW_RECENT_JOBS = ("used_memory_mb", "keys")
-"""Each job is remembered until its result expires: these are judged at a constant number of them,
-since the rate is not constant where a neighbour slows the machine down."""
+_LEAST_OF_A_RECENT_JOB = {"redis keys": 2.0, "redis used_memory_mb": 0.001}
+"""Each job is remembered until its result expires, and the rate is not constant where a neighbour
+slows the machine down: so these are judged at a constant number of jobs. They have to fall with it,
+by what each job takes at least; else a leak could hide in a rate that falls."""
 
 
 def sample(stack: ComposeStack, load: Load, seconds: float, path: Path) -> Samples:
@@ -104,17 +105,23 @@ def judge(samples: Samples) -> tuple[list[list[str]], list[str]]:
         if len(read) < 0.9 * len(steady):
             problems.append(f"{name} could not be read {len(steady) - len(read)} times")
             continue
-        trend = trend_of(
-            [row["at_s"] / 3600 for row in read],
-            [row[name] for row in read],
-            [row["recent_jobs"] for row in read] if name.endswith(_FOLLOW_RECENT_JOBS) else None,
-        )
+        hours, values = [row["at_s"] / 3600 for row in read], [row[name] for row in read]
+        jobs = [row["recent_jobs"] for row in read]
+        least = _LEAST_OF_A_RECENT_JOB.get(name)
+        trend = trend_of(hours, values, None if least is None else jobs)
+        label = name
+        if least is not None and min(jobs) < max(jobs):
+            # The same fit, asked for its other slope.
+            per_job = trend_of(jobs, values, hours)
+            label = f"{name}, beside {per_job.slope:.3g} for each recent job"
+            if per_job.high < least:
+                problems.append(f"{name} does not follow the jobs: {per_job.slope:.3g} for each")
         tolerance = max(rule[1] * trend.mean, rule[2])
         verdict = trend.verdict(tolerance)
         if verdict is not Verdict.FLAT:
             problems.append(f"{name} {verdict.value}: {trend.slope:+.2f} an hour")
         interval = f"{trend.slope:+.2f} ({trend.low:+.2f} to {trend.high:+.2f})"
-        rows.append([name, f"{trend.mean:.1f}", interval, f"{tolerance:.1f}", verdict.value])
+        rows.append([label, f"{trend.mean:.1f}", interval, f"{tolerance:.1f}", verdict.value])
     return rows, problems
 
 

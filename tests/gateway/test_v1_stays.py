@@ -119,6 +119,7 @@ async def test_additions_break_nothing(document: Any) -> None:
         parameter["required"] = False
     looked_up["parameters"].append({"in": "query", "name": "new", "schema": {"type": "string"}})
     looked_up["responses"]["418"] = {"description": "New."}
+    looked_up["responses"]["200"]["headers"]["Retry-After"]["required"] = True
     problem["properties"]["new"] = {"type": "string"}
     problem["required"].append("new")
     more["components"]["schemas"]["Warning"]["enum"].append("new")

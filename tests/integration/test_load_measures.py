@@ -6,6 +6,7 @@ from collections import Counter
 import httpx
 import pytest
 
+from faults.soak import judge
 from support.callbacks import receiving_callbacks
 from support.ledger import fingerprint
 from support.trend import Trend, Verdict, trend_of
@@ -33,7 +34,38 @@ def test_what_follows_the_jobs_is_judged_at_a_constant_number_of_them() -> None:
     leak = [key + 600 * hour for hour, key in zip(HOURS, keys, strict=True)]
     assert trend_of(HOURS, leak, jobs).slope == pytest.approx(600, abs=10)
     assert trend_of(HOURS, leak, jobs).verdict(tolerance=300) is Verdict.GROWS
-    assert trend_of(HOURS, leak, [8000.0] * 240) == trend_of(HOURS, leak, [0.0] * 240)
+    steady = trend_of(HOURS, leak, [8000.0] * 240)
+    assert steady.slope == pytest.approx(trend_of(HOURS, leak).slope)
+
+
+def test_a_soak_sees_what_a_falling_rate_would_hide() -> None:
+    def judged(keys_of_a_late_job: float, uploads_an_hour: float = 0.0) -> list[str]:
+        noise = random.Random(3)
+        samples: list[dict[str, float]] = []
+        for n in range(360):
+            jobs = 8000.0 if n < 300 else 7200.0
+            keys = 2.15 * 8000 + keys_of_a_late_job * (jobs - 8000) + noise.gauss(0, 5)
+            samples.append(
+                {
+                    **dict.fromkeys(
+                        ("gateway anonymous_mb", "gateway rss_mb", "gateway files"), 80.0
+                    ),
+                    **dict.fromkeys(("uploads_mb", "queue_length", "unacked"), 1.0),
+                    "at_s": 10.0 * n,
+                    "recent_jobs": jobs,
+                    "redis keys": keys,
+                    "redis used_memory_mb": 4 + 0.0026 * jobs + noise.gauss(0, 0.01),
+                    "uploads": 10 + uploads_an_hour * n / 360 + noise.gauss(0, 1),
+                }
+            )
+        return judge(samples)[1]
+
+    assert judged(2.15) == []
+    # Nothing is erased any more, just as the rate falls: a level that stays.
+    assert [problem.split(":")[0] for problem in judged(0.0)] == [
+        "redis keys does not follow the jobs"
+    ]
+    assert [problem.split(":")[0] for problem in judged(2.15, 60.0)] == ["uploads grows"]
 
 
 def test_a_few_noisy_samples_decide_nothing() -> None:

@@ -120,7 +120,9 @@ def _answers(responses: dict[str, Any]) -> Iterator[str]:
         for media_type, content in answer.get("content", {}).items():
             yield f"{status} {media_type}: {_type_of(content.get('schema', {}))}"
         for header, described in answer.get("headers", {}).items():
-            yield f"{status} {'always' if described['required'] else 'also'} {header}"
+            yield f"{status} {header}"
+            if described["required"]:
+                yield f"{status} always {header}"
 
 
 def _place(parameter: dict[str, Any]) -> str:

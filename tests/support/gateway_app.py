@@ -7,6 +7,7 @@ import httpx
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
+from support.documented import check_headers
 from tbscreen_gateway.app import create_app
 from tbscreen_gateway.settings import GatewaySettings
 
@@ -32,5 +33,9 @@ async def running_gateway(
             await app(scope, receive, send)
 
         transport = httpx.ASGITransport(serve)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        async with httpx.AsyncClient(
+            transport=transport,
+            base_url="http://localhost",
+            event_hooks={"response": [check_headers]},
+        ) as client:
             yield client

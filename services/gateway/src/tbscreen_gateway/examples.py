@@ -230,7 +230,7 @@ UPLOAD_BODY: Final[dict[str, Any]] = {
 
 
 def json_answer(
-    description: str, headers: dict[str, Any] | None = None, /, **examples: dict[str, Any]
+    description: str, headers: answer_headers.Headers | None = None, /, **examples: dict[str, Any]
 ) -> dict[str, Any]:
     """Returns an OpenAPI response in JSON, with examples by name."""
     return {
@@ -245,7 +245,7 @@ def json_answer(
 
 
 def job_answer(
-    description: str, headers: dict[str, Any] = answer_headers.POLLED, /, **examples: dict[str, Any]
+    description: str, headers: answer_headers.Headers, /, **examples: dict[str, Any]
 ) -> dict[str, Any]:
     """Returns an OpenAPI response whose body is a job."""
     return {**json_answer(description, headers, **examples), "model": Job}
@@ -261,8 +261,14 @@ def problem_answers(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
             "description": "; ".join(TITLES[code] for code in here) + ".",
             "content": {PROBLEM_MEDIA_TYPE: {"examples": _problem_examples(here)}},
         }
+        headers: answer_headers.Headers = {}
         if any(code in RETRY_AFTER_S for code in here):
-            answers[status]["headers"] = answer_headers.RETRY_AFTER
+            headers |= answer_headers.RETRY_AFTER
+        if ErrorCode.UNAUTHORIZED in here:
+            headers |= answer_headers.CHALLENGE
+        if ErrorCode.FORBIDDEN in here:
+            headers |= answer_headers.sometimes(answer_headers.CHALLENGE)
+        answers[status]["headers"] = headers
     return answers
 
 

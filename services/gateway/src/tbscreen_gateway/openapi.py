@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from tbscreen_gateway.answer_headers import EVERY_ANSWER
+from tbscreen_gateway.answer_headers import REQUEST_ID, Headers, sometimes
 from tbscreen_gateway.problems import PROBLEM_MEDIA_TYPE
 
 
@@ -16,8 +16,8 @@ class DescribedApp(FastAPI):
         """Returns the document, the same one each time."""
         document = super().openapi()
         # Each step may be done again: of two threads that ask first, both do.
-        for answer in _answers(document):
-            answer["headers"] = {**EVERY_ANSWER, **answer.get("headers", {})}
+        for status, answer in _answers(document):
+            answer["headers"] = {**_request_id(status), **answer.get("headers", {})}
             _use_own_media_type(answer.get("content", {}))
         for schema in document["components"]["schemas"].values():
             # A model refuses fields it does not know; who reads an answer may not, since some are
@@ -27,10 +27,15 @@ class DescribedApp(FastAPI):
         return document
 
 
-def _answers(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _answers(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for methods in document["paths"].values():
         for operation in methods.values():
-            yield from operation["responses"].values()
+            yield from operation["responses"].items()
+
+
+def _request_id(status: str) -> Headers:
+    # A connection too many is refused with 503 before its request is read, so that it has no id.
+    return sometimes(REQUEST_ID) if status == "503" else REQUEST_ID
 
 
 def _use_own_media_type(contents: dict[str, Any]) -> None:

@@ -128,7 +128,7 @@ BATCH_BODY: Final[dict[str, Any]] = {
 
 
 def batch_answer(
-    description: str, headers: dict[str, Any] = answer_headers.POLLED, /, **examples: dict[str, Any]
+    description: str, headers: answer_headers.Headers, /, **examples: dict[str, Any]
 ) -> dict[str, Any]:
     """Returns an OpenAPI response whose body is a batch."""
     all_headers = {**headers, **answer_headers.PAGE}

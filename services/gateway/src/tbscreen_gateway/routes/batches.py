@@ -9,7 +9,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.responses import Response, StreamingResponse
 
 from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_READ, MAY_SUBMIT
-from tbscreen_gateway.answer_headers import ACCEPTED, PAGE, WAITED
+from tbscreen_gateway.answer_headers import ACCEPTED, CACHED, ENDED, LOOKED_UP, PAGE
 from tbscreen_gateway.answers import polled_response
 from tbscreen_gateway.batches.draft import ROOM_EVERY_BYTES, BatchLimits
 from tbscreen_gateway.batches.examples import (
@@ -81,7 +81,7 @@ register_url_convertor("undotted", _Undotted())
             ACCEPTED,
             queued=QUEUED_BATCH,
         ),
-        200: batch_answer("Finished while you waited.", ACCEPTED, finished=FINISHED_BATCH),
+        200: batch_answer("Finished while you waited.", ENDED, finished=FINISHED_BATCH),
         **problem_answers(
             ErrorCode.UNSUPPORTED_MEDIA_TYPE,
             ErrorCode.BATCH_TOO_LARGE,
@@ -162,12 +162,12 @@ def get_sheet(batch_id: BatchIdDep, services: ServicesDep) -> Response:
     responses={
         200: batch_answer(
             "The batch, with a page of its items. Unfinished, it comes with Retry-After.",
-            WAITED,
+            LOOKED_UP,
             queued=QUEUED_BATCH,
             finished=FINISHED_BATCH,
             canceled=CANCELED_BATCH,
         ),
-        304: {"description": "The answer you have still holds.", "headers": {**WAITED, **PAGE}},
+        304: {"description": "The answer you have still holds.", "headers": {**LOOKED_UP, **PAGE}},
         **problem_answers(*_LOOK_UP_ERRORS),
     },
 )
@@ -198,6 +198,7 @@ async def look_up(
     responses={
         200: batch_answer(
             "Some of it was not finished and is canceled; the rest is erased.",
+            CACHED,
             canceled=CANCELED_BATCH,
         ),
         204: {"description": "It was finished and is erased, with all its results."},

@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_ADMINISTER, CallerDep
-from tbscreen_gateway.answer_headers import LOCATION, PAGE, POLLED
+from tbscreen_gateway.answer_headers import CACHED, LOCATION, PAGE, RETRY_AFTER
 from tbscreen_gateway.answers import accepted_response
 from tbscreen_gateway.dependencies import JobIdDep, ServicesDep, requester_of
 from tbscreen_gateway.examples import (
@@ -79,12 +79,12 @@ def list_dead(
     responses={
         202: job_answer(
             "A new job, at Location; a repeated request answers with the same one.",
-            {**POLLED, **LOCATION},
+            {**CACHED, **LOCATION, **RETRY_AFTER},
             queued={**QUEUED_JOB, "retry_of": DEAD_JOB["id"]},
         ),
         200: job_answer(
             "It was retried before, and that job is finished; its outcome takes the scope read.",
-            {**POLLED, **LOCATION},
+            {**CACHED, **LOCATION},
             ended=SUCCEEDED_JOB,
         ),
         **problem_answers(

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_READ, MAY_SUBMIT
-from tbscreen_gateway.answer_headers import ACCEPTED, CACHED, WAITED
+from tbscreen_gateway.answer_headers import ACCEPTED, CACHED, ENDED, LOOKED_UP
 from tbscreen_gateway.answers import accepted_response, etag_matches, job_response, make_etag
 from tbscreen_gateway.dependencies import (
     CallbackUrlDep,
@@ -77,7 +77,7 @@ IfNoneMatch = Annotated[
     responses={
         202: job_answer("Accepted; find the job at Location.", ACCEPTED, queued=QUEUED_JOB),
         200: job_answer(
-            "Finished while you waited.", ACCEPTED, succeeded=SUCCEEDED_JOB, failed=FAILED_JOB
+            "Finished while you waited.", ENDED, succeeded=SUCCEEDED_JOB, failed=FAILED_JOB
         ),
         **problem_answers(*UPLOAD_ERRORS, ErrorCode.CALLBACK_NOT_ALLOWED),
     },
@@ -106,13 +106,13 @@ async def submit(
     responses={
         200: job_answer(
             "The job. Unfinished, it comes with Retry-After.",
-            WAITED,
+            LOOKED_UP,
             queued=QUEUED_JOB,
             succeeded=SUCCEEDED_JOB,
             failed=FAILED_JOB,
             canceled=CANCELED_JOB,
         ),
-        304: {"description": "The answer you have still holds.", "headers": WAITED},
+        304: {"description": "The answer you have still holds.", "headers": LOOKED_UP},
         **problem_answers(
             ErrorCode.JOB_NOT_FOUND, ErrorCode.INVALID_REQUEST, ErrorCode.BROKER_UNAVAILABLE
         ),
@@ -185,7 +185,7 @@ async def draw_heatmap(
     dependencies=[MAY_SUBMIT],
     summary="Cancel or erase a job",
     responses={
-        200: job_answer("It was not finished and is canceled.", canceled=CANCELED_JOB),
+        200: job_answer("It was not finished and is canceled.", CACHED, canceled=CANCELED_JOB),
         204: {"description": "It was finished and is erased, with its result."},
         **problem_answers(
             ErrorCode.JOB_NOT_FOUND,

@@ -6,7 +6,7 @@ from typing import Final
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_READ
 from tbscreen_gateway.answer_headers import PAGE
@@ -167,8 +167,9 @@ def _send_report_file(models: ModelStore, version: str, path: str) -> Response:
     if file is None:
         raise Refusal(ErrorCode.NOT_FOUND, "The model's report holds no such file.")
     media_type = _MEDIA_TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "text/plain"
-    return FileResponse(
-        file,
+    # Not as a FileResponse: that answers a wrong Range with an error that is no problem document.
+    return Response(
+        file.read_bytes(),
         media_type=media_type,
         headers={
             "Content-Security-Policy": _REPORT_CSP,

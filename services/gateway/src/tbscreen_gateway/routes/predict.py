@@ -1,13 +1,13 @@
 """The short way: one request, one answer."""
 
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from tbscreen_gateway.access.dependencies import ACCESS_ANSWERS, MAY_SUBMIT
-from tbscreen_gateway.answer_headers import MADE, POLLED
+from tbscreen_gateway.answer_headers import CACHED, MADE, RETRY_AFTER, sometimes
 from tbscreen_gateway.answers import accepted_response, job_path
 from tbscreen_gateway.dependencies import IdempotencyKey, ServicesDep, Wait
 from tbscreen_gateway.examples import (
@@ -20,7 +20,7 @@ from tbscreen_gateway.examples import (
 from tbscreen_gateway.problems import Refusal
 from tbscreen_gateway.routes.jobs import UPLOAD_ERRORS, follow, replay_headers, take_in
 from tbscreen_shared.contracts import Probability, Warning
-from tbscreen_shared.errors import ErrorCode
+from tbscreen_shared.errors import HTTP_STATUS, ErrorCode
 
 router = APIRouter(tags=["Prediction"], dependencies=[MAY_SUBMIT], responses=ACCESS_ANSWERS)
 
@@ -42,6 +42,17 @@ class Prediction(BaseModel):
     job_id: str = Field(description="the job, with everything else, is at /v1/jobs/{job_id}")
 
 
+def _with_job(answers: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """What a job fails with leads to the job; what refuses an upload under the same status, not."""
+    of_jobs = {HTTP_STATUS[code] for code in (*_JOB_ERRORS, ErrorCode.JOB_NOT_FOUND)}
+    return {
+        status: {**answer, "headers": {**answer["headers"], **sometimes(MADE)}}
+        if status in of_jobs
+        else answer
+        for status, answer in answers.items()
+    }
+
+
 @router.post(
     "/predict",
     summary="Read a radiograph and wait for the answer",
@@ -59,9 +70,11 @@ class Prediction(BaseModel):
             },
         ),
         202: job_answer(
-            "Not finished in time; find the job at Location.", {**POLLED, **MADE}, queued=QUEUED_JOB
+            "Not finished in time; find the job at Location.",
+            {**CACHED, **MADE, **RETRY_AFTER},
+            queued=QUEUED_JOB,
         ),
-        **problem_answers(*UPLOAD_ERRORS, *_JOB_ERRORS),
+        **_with_job(problem_answers(*UPLOAD_ERRORS, *_JOB_ERRORS)),
     },
 )
 async def predict(

@@ -6,6 +6,7 @@ from starlette.responses import JSONResponse, Response
 
 from tbscreen_gateway.access.dependencies import KEY_ONLY
 from tbscreen_gateway.access.gatekeeper import cookie_name
+from tbscreen_gateway.answer_headers import COOKIE
 from tbscreen_gateway.dependencies import ServicesDep
 from tbscreen_gateway.examples import SESSION, json_answer, problem_answers
 from tbscreen_gateway.problems import Refusal
@@ -37,7 +38,7 @@ class SessionOpened(BaseModel):
     response_model=SessionOpened,
     dependencies=[KEY_ONLY],
     responses={
-        201: json_answer("Signed in; the session comes as a cookie.", session=SESSION),
+        201: json_answer("Signed in; the session comes as a cookie.", COOKIE, session=SESSION),
         **problem_answers(
             ErrorCode.UNAUTHORIZED,
             ErrorCode.NOT_FOUND,
@@ -81,7 +82,7 @@ async def sign_in(request: Request, services: ServicesDep) -> Response:
     "",
     status_code=204,
     summary="Sign a browser out",
-    responses={204: {"description": "Nobody is signed in any more."}},
+    responses={204: {"description": "Nobody is signed in any more.", "headers": COOKIE}},
 )
 async def sign_out(request: Request, services: ServicesDep) -> Response:
     """Ends the session, here and in the browser; where there is none, that is no error."""
