@@ -1,6 +1,8 @@
 """Real sockets against the server's protocol: who reads nothing, who reads slowly, and how many."""
 
 import asyncio
+import http.client
+import json
 import socket
 import threading
 import time
@@ -117,6 +119,19 @@ def test_a_client_with_too_many_connections_is_told_and_others_are_served() -> N
             assert ask("127.0.0.2").status_code == 200
         wait_until(lambda: not running.server_state.connections, timeout_s=15)
         assert ask("127.0.0.1").status_code == 200
+
+
+@pytest.mark.parametrize("sent", [b"no request\r\n\r\n", b"GET / HTTP/1.1\r\nA: " + bytes(100_000)])
+def test_what_is_no_request_is_told_so_in_a_problem(
+    server: tuple[uvicorn.Server, int], sent: bytes
+) -> None:
+    with connect(server[1]) as connection:
+        connection.sendall(sent)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        problem = json.loads(answer.read())
+    assert (answer.status, problem["code"], problem["status"]) == (400, "malformed_request", 400)
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_connections_are_bounded_in_all_and_of_each_client_but_a_proxy() -> None:

@@ -107,6 +107,27 @@ async def test_deleting_an_unfinished_job_cancels_it_and_erases_its_upload(
     assert (await client.get(path)).json()["status"] == "canceled"
 
 
+async def test_a_job_that_is_unknown_erased_or_expired_has_one_and_the_same_answer(
+    client: httpx.AsyncClient, worker: FakeWorker, redis: Redis
+) -> None:
+    erased, expired = [(await submit(client, data)).headers["location"] for data in (PNG, JPEG)]
+    for _ in range(2):
+        worker.finish(worker.take() or "")
+    await client.delete(erased)
+    (record,) = [key for key in redis.scan_iter() if key.endswith(expired.rpartition("/")[2])][:1]
+    redis.pexpire(record, 1)
+    await asyncio.sleep(0.05)
+
+    async def answer_of(path: str) -> tuple[int, dict[str, object]]:
+        answer = await client.get(path)
+        return answer.status_code, {**answer.json(), "instance": "", "request_id": ""}
+
+    unknown = await answer_of(f"/v1/jobs/{uuid.uuid4()}")
+    assert unknown[0] == 404
+    for path in (erased, expired, "/v1/jobs/none"):
+        assert await answer_of(path) == unknown
+
+
 async def test_deleting_a_finished_job_erases_it(
     client: httpx.AsyncClient, worker: FakeWorker, blobs_dir: Path
 ) -> None:

@@ -139,6 +139,14 @@ async def test_the_reports_other_files_have_their_types(
     assert "sandbox" in answer.headers["content-security-policy"]
 
 
+@pytest.mark.parametrize("wanted", ["bytes=0-3", "bytes=9999999-", "items=0-1"])
+async def test_a_report_is_sent_whole_whatever_part_of_it_is_asked_for(
+    client: httpx.AsyncClient, wanted: str
+) -> None:
+    answer = await client.get(f"/v1/models/{VERSION}/report", headers={"Range": wanted})
+    assert (answer.status_code, answer.text) == (200, "<h1>Evaluation</h1>")
+
+
 async def test_a_bundle_without_a_report_has_none_to_read(
     client: httpx.AsyncClient, settings: GatewaySettings, tmp_path: Path
 ) -> None:

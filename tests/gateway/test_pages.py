@@ -10,6 +10,7 @@ from tbscreen_shared.errors import ErrorCode
 
 # What only a client may see of its own requests, or only a program.
 _NOT_SHOWN = {"misdirected_request", "not_found", "method_not_allowed", "model_not_found"} | {
+    "malformed_request",
     "heatmap_not_available",
     "idempotency_conflict",
     "callback_not_allowed",

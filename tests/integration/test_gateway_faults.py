@@ -1,4 +1,6 @@
 import hashlib
+import http.client
+import json
 import os
 import signal
 import socket
@@ -19,6 +21,11 @@ from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.queue import QUEUE_NAME, connect_redis
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(500)
+HEAD = (
+    b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n"
+    b"Content-Type: multipart/form-data; boundary=e\r\n\r\n"
+)
+EDGE = b'--e\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
 
 
 @pytest.fixture
@@ -189,13 +196,8 @@ def test_deleting_ends_a_wait_and_erases_the_upload(
 def test_what_a_killed_gateway_was_receiving_is_there_to_be_swept_and_is_no_upload(
     gateway: GatewayProcess,
 ) -> None:
-    edge = b'--e\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
-    head = (
-        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n"
-        b"Content-Type: multipart/form-data; boundary=e\r\n\r\n"
-    )
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
-        connection.sendall(head + edge + PNG + bytes(500_000))
+        connection.sendall(HEAD + EDGE + PNG + bytes(500_000))
         while not list(gateway.blobs_dir.glob("*.partial")):
             time.sleep(0.02)
         gateway.signal(signal.SIGKILL)
@@ -207,6 +209,30 @@ def test_what_a_killed_gateway_was_receiving_is_there_to_be_swept_and_is_no_uplo
     assert (partial.name, store.keys(older_than_s=0)) == (file.name, [])
     store.erase_partial(partial)
     assert blob_files(gateway.blobs_dir) == []
+
+
+def test_an_upload_that_outlives_a_stops_grace_is_refused_politely_and_leaves_nothing(
+    tmp_path: Path, server: RedisServer
+) -> None:
+    publish_fake_bundle(tmp_path / "models", tmp_path / "staging")
+    with (
+        gateway_process(server.url, tmp_path, shutdown_grace_s="1") as gateway,
+        socket.create_connection(("127.0.0.1", gateway.port)) as connection,
+    ):
+        connection.sendall(HEAD + EDGE + PNG + bytes(500_000))
+        while not list(gateway.blobs_dir.glob("*.partial")):
+            time.sleep(0.02)
+        gateway.signal(signal.SIGTERM)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        problem = json.loads(answer.read())
+        assert (answer.status, problem["code"]) == (503, "server_stopping")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.headers["x-request-id"] == problem["request_id"]
+        assert gateway.process is not None
+        gateway.process.wait(timeout=20)
+        assert "Traceback" not in gateway.log.read_text()
+        assert blob_files(gateway.blobs_dir) == []
 
 
 def test_the_stored_upload_is_the_one_that_was_sent(gateway: GatewayProcess) -> None:

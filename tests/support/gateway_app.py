@@ -7,7 +7,7 @@ import httpx
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from support.documented import check_headers
+from support.documented import check_documented
 from tbscreen_gateway.app import create_app
 from tbscreen_gateway.settings import GatewaySettings
 
@@ -36,6 +36,6 @@ async def running_gateway(
         async with httpx.AsyncClient(
             transport=transport,
             base_url="http://localhost",
-            event_hooks={"response": [check_headers]},
+            event_hooks={"response": [check_documented]},
         ) as client:
             yield client

@@ -10,8 +10,7 @@ from tbscreen.errors import AccessDenied
 from tbscreen.models import Health
 from tbscreen.sending import API_KEY_VARIABLE
 
-# Well beyond the ten seconds for which an upload's Idempotency-Key stays unconfirmed, and its
-# repetition is put off, when a gateway is killed while it accepts it.
+# Well beyond what a restart of the gateway or of Redis takes: docs/faults.md.
 RETRY_FOR_S: Final = 90.0
 
 KEY_HINT: Final = (

@@ -22,6 +22,7 @@ class ErrorCode(StrEnum):
     NO_FILE_ACCEPTED = "no_file_accepted"
     UNREADABLE_ARCHIVE = "unreadable_archive"
     UNREADABLE_ENTRY = "unreadable_entry"
+    MALFORMED_REQUEST = "malformed_request"
     INVALID_REQUEST = "invalid_request"
     NOT_A_CHEST_RADIOGRAPH = "not_a_chest_radiograph"
     UNAUTHORIZED = "unauthorized"
@@ -43,6 +44,7 @@ class ErrorCode(StrEnum):
     QUEUE_FULL = "queue_full"
     RATE_LIMITED = "rate_limited"
     SERVER_BUSY = "server_busy"
+    SERVER_STOPPING = "server_stopping"
     STORAGE_FULL = "storage_full"
     STORAGE_UNAVAILABLE = "storage_unavailable"
     BROKER_UNAVAILABLE = "broker_unavailable"
@@ -60,6 +62,7 @@ HTTP_STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.NO_FILE_ACCEPTED: 422,
     ErrorCode.UNREADABLE_ARCHIVE: 422,
     ErrorCode.UNREADABLE_ENTRY: 422,
+    ErrorCode.MALFORMED_REQUEST: 400,
     ErrorCode.INVALID_REQUEST: 422,
     ErrorCode.NOT_A_CHEST_RADIOGRAPH: 422,
     ErrorCode.UNAUTHORIZED: 401,
@@ -81,6 +84,7 @@ HTTP_STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.QUEUE_FULL: 503,
     ErrorCode.RATE_LIMITED: 429,
     ErrorCode.SERVER_BUSY: 503,
+    ErrorCode.SERVER_STOPPING: 503,
     ErrorCode.STORAGE_FULL: 507,
     ErrorCode.STORAGE_UNAVAILABLE: 503,
     ErrorCode.BROKER_UNAVAILABLE: 503,

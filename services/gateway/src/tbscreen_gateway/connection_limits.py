@@ -1,13 +1,9 @@
 """How many connections there may be, in all and of one client."""
 
 import ipaddress
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
-
-from tbscreen_gateway.problems import PROBLEM_MEDIA_TYPE, RETRY_AFTER_S, TITLES
-from tbscreen_shared.errors import HTTP_STATUS, ErrorCode
 
 _CLIENTS_SHARE: Final = 0.5
 """Of all places: what one client may take, so that no one of them takes them all."""
@@ -64,27 +60,3 @@ def _client_of(address: str) -> str:
     if parsed.version == 4 or parsed.is_loopback:
         return address
     return str(ipaddress.ip_network((parsed.packed, _IPV6_CLIENT_BITS), strict=False))
-
-
-def _refusal() -> bytes:
-    code = ErrorCode.SERVER_BUSY
-    problem = {
-        "type": f"/docs#{code}",
-        "title": TITLES[code],
-        "status": HTTP_STATUS[code],
-        "detail": "Too many connections are open; try again.",
-        "code": code,
-        "instance": "",
-        "request_id": "",
-    }
-    body = json.dumps(problem).encode()
-    head = (
-        f"HTTP/1.1 {HTTP_STATUS[code]} Service Unavailable\r\n"
-        f"Content-Type: {PROBLEM_MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
-        f"Retry-After: {RETRY_AFTER_S[code]}\r\nCache-Control: no-store\r\nConnection: close\r\n"
-    )
-    return f"{head}\r\n".encode() + body
-
-
-REFUSED: Final = _refusal()
-"""The answer to a connection without a place: before any request is read, so it names none."""

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tbscreen_gateway.connection_limits import REFUSED, ConnectionLimits
+from tbscreen_gateway.connection_limits import ConnectionLimits
+from tbscreen_gateway.raw_problems import MALFORMED, REFUSED
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,14 @@ class DeadlineProtocol(H11Protocol):
         elif self._deadline is None and not self.transport.is_closing():
             self._expect_head()
         self._bound_leftover()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what can not be read, unless an answer is on its way already, and closes."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            logger.info("refused what is no request", extra={"client": self._client_address()})
+            self.transport.write(MALFORMED)
+        # Whatever was asked before in the same bytes finds the connection closed.
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends the waits, and leaves the place to another."""

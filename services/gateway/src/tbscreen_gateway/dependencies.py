@@ -131,7 +131,8 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         pattern=_IDEMPOTENCY_KEY,
-        description="A string of your choice, unique to the upload: a repeat with the same key and "
-        "the same bytes answers with the first one's job.",
+        description="1 to 255 printable ASCII characters of your choice, without blanks, unique to "
+        "the upload: a repeat with the same key and the same bytes answers with the first one's "
+        "job.",
     ),
 ]

@@ -1,5 +1,6 @@
 """Around every request: its id, its log line, its metrics, and the answer when all else fails."""
 
+import asyncio
 import logging
 import re
 import time
@@ -11,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tbscreen_gateway.metrics import Metrics
-from tbscreen_gateway.problems import METHODS, unexpected_problem
+from tbscreen_gateway.problems import METHODS, stopping_problem, unexpected_problem
 from tbscreen_shared.logging import bound_contextvars
 
 logger = logging.getLogger("tbscreen.access")
@@ -82,6 +83,11 @@ class RequestObserver:
                 await self._app(scope, receive, send_observed)
             except ClientDisconnect:
                 pass
+            except asyncio.CancelledError:
+                # The server stops, and its grace is over.
+                if status != CLIENT_CLOSED_REQUEST:
+                    raise  # half an answer is out: the server must cut the connection
+                await stopping_problem(scope)(scope, receive, send_observed)
             except Exception:  # whatever a route raises is answered as problem+json
                 logger.exception("unexpected error")
                 if status != CLIENT_CLOSED_REQUEST:

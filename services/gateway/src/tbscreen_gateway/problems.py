@@ -34,6 +34,7 @@ TITLES: Final[dict[ErrorCode, str]] = {
     ErrorCode.NO_FILE_ACCEPTED: "No file of the batch can be read",
     ErrorCode.UNREADABLE_ARCHIVE: "The archive can not be read",
     ErrorCode.UNREADABLE_ENTRY: "The file can not be taken out of its archive",
+    ErrorCode.MALFORMED_REQUEST: "Not an HTTP request that can be read",
     ErrorCode.INVALID_REQUEST: "The request is not valid",
     ErrorCode.NOT_A_CHEST_RADIOGRAPH: "Not a frontal chest radiograph",
     ErrorCode.UNAUTHORIZED: "A valid API key is needed",
@@ -55,6 +56,7 @@ TITLES: Final[dict[ErrorCode, str]] = {
     ErrorCode.QUEUE_FULL: "Too many radiographs are waiting",
     ErrorCode.RATE_LIMITED: "Too many requests",
     ErrorCode.SERVER_BUSY: "Too many uploads or connections at once",
+    ErrorCode.SERVER_STOPPING: "The gateway stops",
     ErrorCode.STORAGE_FULL: "The storage is full",
     ErrorCode.STORAGE_UNAVAILABLE: "The storage can not be used",
     ErrorCode.BROKER_UNAVAILABLE: "The queue can not be reached",
@@ -67,6 +69,7 @@ RETRY_AFTER_S: Final[dict[ErrorCode, int]] = {
     ErrorCode.QUEUE_FULL: 10,
     ErrorCode.RATE_LIMITED: 5,
     ErrorCode.SERVER_BUSY: 1,
+    ErrorCode.SERVER_STOPPING: 2,
     ErrorCode.STORAGE_FULL: 30,
     ErrorCode.STORAGE_UNAVAILABLE: 10,
 }
@@ -127,6 +130,15 @@ def install_problem_handlers(app: FastAPI) -> None:
 def refusal_response(scope: Scope, refusal: Refusal) -> Response:
     """The answer to what is refused before any route is reached."""
     return _respond(scope, refusal.code, refusal.detail, headers=refusal.headers)
+
+
+def stopping_problem(scope: Scope) -> Response:
+    """The answer to what a gateway that was told to stop could not wait for."""
+    return _respond(
+        scope,
+        ErrorCode.SERVER_STOPPING,
+        "The gateway stopped before this was done; what it did of it is not known.",
+    )
 
 
 def unexpected_problem(scope: Scope) -> Response:

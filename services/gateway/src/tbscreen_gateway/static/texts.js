@@ -10,6 +10,7 @@ export const PROBLEMS = {
   invalid_request: ["The file did not arrive whole", "Send it again."],
   job_not_found: ["The result is no longer kept", "Results are erased after a time, or somebody erased it. Send the radiograph again."],
   queue_full: ["Too many radiographs are waiting", "Wait a little and send it again."],
+  server_stopping: ["The server is being restarted", "Send it again in a moment."],
   server_busy: ["Too many radiographs come at once", "Wait a moment and send it again."],
   unauthorized: ["You are not signed in", "Sign in above, then send it again. Whoever runs the server gives out keys."],
   forbidden: ["The key you signed in with may not do this", "Sign out, and in again with a key that may submit and read; ask whoever runs the server."],
@@ -24,7 +25,7 @@ export const PROBLEMS = {
   internal_error: ["Something went wrong on the server", "Send it again; if it happens again, tell whoever runs the server."],
 };
 
-const AGAIN = new Set(["unauthorized", "invalid_request", "job_not_found", "queue_full", "server_busy", "rate_limited", "storage_full", "storage_unavailable", "broker_unavailable", "worker_lost", "unreachable", "internal_error"]);
+const AGAIN = new Set(["unauthorized", "invalid_request", "job_not_found", "queue_full", "server_busy", "server_stopping", "rate_limited", "storage_full", "storage_unavailable", "broker_unavailable", "worker_lost", "unreachable", "internal_error"]);
 
 export function explainProblem(code) {
   const [title, advice] = PROBLEMS[code] ?? PROBLEMS.internal_error;
