@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from support.compose import ComposeStack
+from support.containers import docker
 
 SERVICES = ("redis", "gateway", "worker", "models-init", "secrets-init")
 
@@ -85,5 +86,13 @@ def test_only_the_gateway_can_be_reached_or_reach_out(stack: ComposeStack) -> No
     for service in SERVICES:
         for container in stack.containers(service):
             networks = stack.inspect(container)["NetworkSettings"]["Networks"]
-            names = {name.rpartition("_")[2] for name in networks}
-            assert ("frontend" in names) == (service == "gateway")
+            outside = [name for name in networks if not _is_internal(name)]
+            assert bool(outside) == (service == "gateway"), (service, outside)
+            published = stack.inspect(container)["HostConfig"]["PortBindings"] or {}
+            hosts = {bound["HostIp"] for ports in published.values() for bound in ports}
+            # Others reach it only where the operator says so.
+            assert hosts == ({"127.0.0.1"} if service == "gateway" else set())
+
+
+def _is_internal(network: str) -> bool:
+    return docker("network", "inspect", "--format", "{{.Internal}}", network) == "true"

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from kombu.exceptions import ContentDisallowed
 from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import ConnectionError
@@ -19,6 +20,18 @@ def test_a_task_waits_in_the_queue_as_json_with_the_id_alone(redis_url: str, red
     assert message["content-type"] == "application/json"
     assert message["headers"]["task"] == SCREEN_TASK
     assert len(str(raw)) < 2_000
+
+
+def test_what_is_not_json_is_not_unpacked(redis_url: str, redis: Redis) -> None:
+    with make_celery_app(SharedSettings(redis_url=redis_url)) as app:
+        app.send_task(SCREEN_TASK, args=["job-1"], serializer="pickle")
+        with app.connection_for_read() as connection:
+            # What a worker consumes with.
+            consumer = app.amqp.TaskConsumer(connection.default_channel)
+            message = consumer.queues[0].get(accept=consumer.accept)
+            assert message.content_type == "application/x-python-serialize"
+            with pytest.raises(ContentDisallowed):
+                message.decode()
 
 
 def test_a_missing_redis_url_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
