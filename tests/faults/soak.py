@@ -63,6 +63,10 @@ slows the machine down: so these are judged at a constant number of jobs. They h
 by what each job takes at least; else a leak could hide in a rate that falls."""
 
 
+_TELLING = 0.05
+"""How much their number has to vary: less is the noise of counting it, which follows nothing."""
+
+
 def sample(stack: ComposeStack, load: Load, seconds: float, path: Path) -> Samples:
     """Reads the gauges every few seconds, and writes them down as they come."""
     gauges, samples = StackGauges(stack), Samples()
@@ -110,7 +114,7 @@ def judge(samples: Samples) -> tuple[list[list[str]], list[str]]:
         least = _LEAST_OF_A_RECENT_JOB.get(name)
         trend = trend_of(hours, values, None if least is None else jobs)
         label = name
-        if least is not None and min(jobs) < max(jobs):
+        if least is not None and max(jobs) - min(jobs) > _TELLING * max(jobs):
             # The same fit, asked for its other slope.
             per_job = trend_of(jobs, values, hours)
             label = f"{name}, beside {per_job.slope:.3g} for each recent job"

@@ -134,6 +134,31 @@ def test_what_is_no_request_is_told_so_in_a_problem(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_what_comes_after_a_whole_request_does_not_cost_it_its_answer(
+    server: tuple[uvicorn.Server, int],
+) -> None:
+    with connect(server[1]) as connection:
+        connection.sendall(GET_AND_CLOSE.replace(b"GET /", b"GET /late"))
+        time.sleep(0.5)
+        connection.sendall(b"\r\nno request\r\n\r\n")
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, answer.read()) == (200, b"late")
+
+
+def test_a_body_that_can_not_be_read_ends_its_request_whoever_waits_for_it(
+    server: tuple[uvicorn.Server, int],
+) -> None:
+    running, port = server
+    with connect(port) as connection:
+        head = b"POST /late HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head + b"5\r\nhello\r\n" + b"no chunk\r\n" + bytes(200_000))
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())["code"]) == (400, "malformed_request")
+    wait_until(lambda: not running.server_state.connections)
+
+
 def test_connections_are_bounded_in_all_and_of_each_client_but_a_proxy() -> None:
     limits = ConnectionLimits(4, ("192.0.2.0/28",))
     proxy, *clients = "192.0.2.1", "198.51.100.1", "198.51.100.2"

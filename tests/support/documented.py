@@ -1,4 +1,4 @@
-"""Whether an answer has a status and headers that the API's documentation names."""
+"""Whether the API's documentation names an answer's status, its headers and its error code."""
 
 import re
 from functools import cache
@@ -8,6 +8,7 @@ import httpx
 from pydantic import SecretStr
 
 from tbscreen_gateway.app import create_app
+from tbscreen_gateway.problems import PROBLEM_MEDIA_TYPE
 from tbscreen_gateway.settings import GatewaySettings
 
 _TOLD: Final = (
@@ -16,33 +17,36 @@ _TOLD: Final = (
 )
 """What clients may act on: it has to be in the document where it is sent."""
 
+_PART: Final = re.compile(r"\{\w+\}")
 _ANYWHERE: Final = (405, 500)
 """What no operation names: another method, and what nobody foresaw."""
 
 
 async def check_documented(response: httpx.Response) -> None:
     """For httpx's event hooks: holds each answer that a test gets to the OpenAPI document."""
-    described = _described_headers(response)
+    described = _described(response)
     if described is None:
         return
     sent = response.headers
-    missing = [
-        name for name, header in described.items() if header["required"] and name not in sent
-    ]
-    untold = [name for name in _TOLD if name in sent and name not in described]
-    request = response.request
-    assert not missing, f"{request.method} {request.url} {response.status_code}: no {missing}"
-    assert not untold, f"{request.method} {request.url} {response.status_code}: untold {untold}"
+    needed = [name for name, header in described["headers"].items() if header["required"]]
+    missing = [name for name in needed if name not in sent]
+    untold = [name for name in _TOLD if name in sent and name not in described["headers"]]
+    what = f"{response.request.method} {response.url} {response.status_code}"
+    assert not missing, f"{what}: no {missing}"
+    assert not untold, f"{what}: untold {untold}"
+    if sent.get("content-type") == PROBLEM_MEDIA_TYPE:
+        await response.aread()
+        assert response.json()["code"] in described["content"][PROBLEM_MEDIA_TYPE]["examples"], what
 
 
-def _described_headers(response: httpx.Response) -> dict[str, Any] | None:
+def _described(response: httpx.Response) -> dict[str, Any] | None:
     for pattern, methods in _documented_paths():
         if pattern.fullmatch(response.request.url.path):
             operation = methods.get(response.request.method.lower(), {"responses": {}})
-            answer = operation["responses"].get(str(response.status_code))
-            if answer is not None:
-                return answer["headers"]
-            assert response.status_code in _ANYWHERE, f"{response.url}: {response.status_code}"
+            answer: dict[str, Any] | None = operation["responses"].get(str(response.status_code))
+            if answer is None:
+                assert response.status_code in _ANYWHERE, f"{response.url}: {response.status_code}"
+            return answer
     return None
 
 
@@ -50,6 +54,6 @@ def _described_headers(response: httpx.Response) -> dict[str, Any] | None:
 def _documented_paths() -> list[tuple[re.Pattern[str], dict[str, Any]]]:
     document = create_app(GatewaySettings(redis_url=SecretStr("redis://127.0.0.1"))).openapi()
     return [
-        (re.compile(re.sub(r"\{\w+\}", "[^/]+", path.replace(".", r"\."))), methods)
+        (re.compile(_PART.sub("[^/]+", path.replace(".", r"\.").replace("{path}", ".*"))), methods)
         for path, methods in document["paths"].items()
     ]

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from support.ledger import BUSY, FINAL, Entry, Refusal
+from tbscreen_shared.errors import ErrorCode
 
 _BOUNDARY = "tbscreen-load-5f1d7c"
 _PAUSE_S = 0.25
@@ -63,7 +64,8 @@ class Sender:
                     entry.accepted_s = time.monotonic()
                     return
                 refusal = _refusal_of(response)
-                # After a broken connection the job may have been accepted unseen: ask again.
+                # It may have been accepted unseen, as after a broken connection: ask again.
+                entry.broken_posts += refusal.code == ErrorCode.SERVER_STOPPING
                 if not entry.broken_posts or refusal.status not in BUSY:
                     entry.refusal = refusal
                     return

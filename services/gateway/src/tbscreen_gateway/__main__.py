@@ -26,6 +26,10 @@ class GatewayServer(uvicorn.Server):
         """Stops accepting, answers, and ends."""
         self._finished.release()
         await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            # Who reads nothing would hold the process up until it is killed.
+            if connection.transport.get_write_buffer_size():
+                connection.transport.abort()
 
 
 def main() -> int:

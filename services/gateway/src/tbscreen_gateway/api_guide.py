@@ -125,10 +125,11 @@ def _parameters(operation: dict[str, Any]) -> Iterator[Parameter]:
 
 def _answers(operation: dict[str, Any]) -> Iterator[Answer]:
     for status, response in operation["responses"].items():
-        ((media_type, content),) = (response.get("content") or {"": {}}).items()
-        examples = [
-            Example(name, example["value"]) for name, example in content.get("examples", {}).items()
-        ]
-        if "example" in content:
-            examples.append(Example("", content["example"]))
-        yield Answer(status, response["description"], media_type, examples)
+        for media_type, content in (response.get("content") or {"": {}}).items():
+            examples = [
+                Example(name, example["value"])
+                for name, example in content.get("examples", {}).items()
+            ]
+            if "example" in content:
+                examples.append(Example("", content["example"]))
+            yield Answer(status, response["description"], media_type, examples)

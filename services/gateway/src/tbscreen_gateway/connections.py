@@ -46,7 +46,8 @@ class DeadlineProtocol(H11Protocol):
         self._next_look: asyncio.TimerHandle | None = None
         self._unread_bytes = 0
         self._looks_left = _LOOKS
-        self._is_refused = False
+        self._has_place = False
+        self._is_deaf = False
         self._leftover_deadline: asyncio.TimerHandle | None = None
 
     # A server on TCP is given no other transport.
@@ -54,18 +55,16 @@ class DeadlineProtocol(H11Protocol):
         """Starts the first wait, where there is a place left."""
         super().connection_made(transport)
         self._look_again()
-        if self.limits.take(self._client_address()):
+        self._has_place = self.limits.take(self._client_address())
+        if self._has_place:
             self._expect_head()
             return
         logger.warning("refused a connection", extra={"client": self._client_address()})
-        self._is_refused = True
-        transport.write(REFUSED)
-        transport.write_eof()
-        self._deadline = self.loop.call_later(_LINGER_S, transport.abort)
+        self._dismiss(REFUSED)
 
     def data_received(self, data: bytes) -> None:
         """Starts a wait with the first byte after an answer; a whole head ends it."""
-        if self._is_refused:
+        if self._is_deaf:
             return
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
@@ -75,12 +74,23 @@ class DeadlineProtocol(H11Protocol):
         self._bound_leftover()
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what can not be read, unless an answer is on its way already, and closes."""
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            logger.info("refused what is no request", extra={"client": self._client_address()})
-            self.transport.write(MALFORMED)
-        # Whatever was asked before in the same bytes finds the connection closed.
-        self.transport.close()
+        """Answers what can not be read, and closes."""
+        request = self.cycle
+        if request is not None and not request.response_complete:
+            if not request.more_body:
+                # What can not be read came after a whole request: that one's answer is the last.
+                request.keep_alive = False
+                self.flow.pause_reading()
+                return
+            if request.response_started:
+                self.transport.close()
+                return
+            # Its own rest: to whoever reads it, the client is gone.
+            request.disconnected = True
+            request.message_event.set()
+        logger.info("refused what is no request", extra={"client": self._client_address()})
+        self._head_is_here()
+        self._dismiss(MALFORMED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends the waits, and leaves the place to another."""
@@ -88,9 +98,16 @@ class DeadlineProtocol(H11Protocol):
         self._leftover_is_over()
         if self._next_look is not None:
             self._next_look.cancel()
-        if not self._is_refused:
+        if self._has_place:
             self.limits.leave(self._client_address())
         super().connection_lost(exc)
+
+    def _dismiss(self, answer: bytes) -> None:
+        """Says a last thing, and listens no more."""
+        self._is_deaf = True
+        self.transport.write(answer)
+        self.transport.write_eof()
+        self._deadline = self.loop.call_later(_LINGER_S, self.transport.abort)
 
     def _client_address(self) -> str:
         return self.client[0] if self.client else ""

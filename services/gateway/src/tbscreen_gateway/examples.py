@@ -229,6 +229,10 @@ UPLOAD_BODY: Final[dict[str, Any]] = {
 }
 
 
+_UNAVAILABLE: Final = 503
+_ANYWHERE_UNAVAILABLE: Final = (ErrorCode.SERVER_BUSY, ErrorCode.SERVER_STOPPING)
+
+
 def json_answer(
     description: str, headers: answer_headers.Headers | None = None, /, **examples: dict[str, Any]
 ) -> dict[str, Any]:
@@ -252,10 +256,15 @@ def job_answer(
 
 
 def problem_answers(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
-    """Returns OpenAPI responses for errors, one for each status, with an example for each code."""
+    """Returns OpenAPI responses for errors, one for each status, with an example for each code.
+
+    With 503 come those that any request may be answered with.
+    """
     answers: dict[int | str, dict[str, Any]] = {}
     for status in sorted({HTTP_STATUS[code] for code in codes}):
         here = [code for code in codes if HTTP_STATUS[code] == status]
+        if status == _UNAVAILABLE:
+            here += [code for code in _ANYWHERE_UNAVAILABLE if code not in here]
         answers[status] = {
             "model": Problem,
             "description": "; ".join(TITLES[code] for code in here) + ".",

@@ -42,6 +42,6 @@ def _use_own_media_type(contents: dict[str, Any]) -> None:
     """FastAPI puts a model's schema under application/json, beside the problem's examples."""
     problem = contents.get(PROBLEM_MEDIA_TYPE)
     added = contents.get("application/json")
-    if problem is not None and added is not None:
+    if problem is not None and added is not None and "examples" not in added:
         problem["schema"] = added["schema"]
         contents.pop("application/json", None)

@@ -133,7 +133,10 @@ def refusal_response(scope: Scope, refusal: Refusal) -> Response:
 
 
 def stopping_problem(scope: Scope) -> Response:
-    """The answer to what a gateway that was told to stop could not wait for."""
+    """The answer to what a gateway that was told to stop could not wait for.
+
+    Who is still sending may find the connection reset instead.
+    """
     return _respond(
         scope,
         ErrorCode.SERVER_STOPPING,

@@ -1,4 +1,4 @@
-"""Problems that are answered before there is a request: they name none."""
+"""Problems that are answered below HTTP: they name no request."""
 
 import json
 from http import HTTPStatus

@@ -33,15 +33,11 @@ ACCESS_ANSWERS: Final = problem_answers(
     ErrorCode.CROSS_SITE_REQUEST,
     ErrorCode.MISDIRECTED_REQUEST,
     ErrorCode.RATE_LIMITED,
-    ErrorCode.SERVER_BUSY,
-    ErrorCode.SERVER_STOPPING,
     ErrorCode.BROKER_UNAVAILABLE,
 )
 """What every route may answer that takes a scope."""
 
-OPEN_ANSWERS: Final = problem_answers(
-    ErrorCode.MISDIRECTED_REQUEST, ErrorCode.SERVER_BUSY, ErrorCode.SERVER_STOPPING
-)
+OPEN_ANSWERS: Final = problem_answers(ErrorCode.MISDIRECTED_REQUEST, ErrorCode.SERVER_BUSY)
 """What a route that takes none may."""
 
 OPTIONAL_READ: Final = {"security": [{}, {"ApiKey": ["read"]}, {"Session": ["read"]}]}

@@ -93,7 +93,6 @@ register_url_convertor("undotted", _Undotted())
             ErrorCode.CALLBACK_NOT_ALLOWED,
             ErrorCode.QUEUE_FULL,
             ErrorCode.SERVER_BUSY,
-            ErrorCode.SERVER_STOPPING,
             ErrorCode.RATE_LIMITED,
             ErrorCode.BROKER_UNAVAILABLE,
             ErrorCode.STORAGE_FULL,

@@ -1,7 +1,7 @@
 """Health: for people, for orchestrators, for Prometheus."""
 
 import math
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
@@ -13,6 +13,7 @@ from tbscreen_gateway.access.dependencies import (
     OPTIONAL_READ,
     VisitorDep,
 )
+from tbscreen_gateway.answer_headers import RETRY_AFTER, sometimes
 from tbscreen_gateway.dependencies import ServicesDep
 from tbscreen_gateway.examples import (
     DEGRADED,
@@ -25,6 +26,7 @@ from tbscreen_gateway.examples import (
 )
 from tbscreen_gateway.health import HealthReport, HealthSummary, Readiness
 from tbscreen_gateway.metrics import METRICS_MEDIA_TYPE
+from tbscreen_gateway.problems import PROBLEM_MEDIA_TYPE
 from tbscreen_shared.access import Scope
 from tbscreen_shared.errors import ErrorCode
 
@@ -62,11 +64,34 @@ def report_health(
     return HealthSummary(status=report.status, application=report.application)
 
 
-@router.get("/livez", summary="Is the process alive?", response_class=Response)
+@router.get(
+    "/livez",
+    summary="Is the process alive?",
+    response_class=Response,
+    responses=problem_answers(ErrorCode.SERVER_BUSY),
+)
 @router.head("/livez", include_in_schema=False, response_class=Response)
 async def is_alive() -> Response:
     """For orchestrators: 200 while the process answers at all. It looks at nothing else."""
     return Response("alive\n", media_type="text/plain")
+
+
+_UNAVAILABLE: Final = problem_answers(ErrorCode.SERVER_BUSY)[503]
+_NOT_READY_ANSWER: Final[dict[str, Any]] = {
+    "description": "Redis, the storage or the model is missing. "
+    f"Or as anywhere: {_UNAVAILABLE['description']}",
+    "headers": sometimes(RETRY_AFTER),
+    "content": {
+        "application/json": {
+            "schema": {"$ref": "#/components/schemas/Readiness"},
+            "examples": {"no_model": {"value": NOT_READY}},
+        },
+        PROBLEM_MEDIA_TYPE: {
+            "schema": {"$ref": "#/components/schemas/Problem"},
+            **_UNAVAILABLE["content"][PROBLEM_MEDIA_TYPE],
+        },
+    },
+}
 
 
 @router.get(
@@ -75,10 +100,7 @@ async def is_alive() -> Response:
     response_model=Readiness,
     responses={
         200: json_answer("They can.", ready=READY),
-        503: {
-            **json_answer("Redis, the storage or the model is missing.", no_model=NOT_READY),
-            "model": Readiness,
-        },
+        503: _NOT_READY_ANSWER,
     },
 )
 @router.head("/readyz", include_in_schema=False, response_class=Response)

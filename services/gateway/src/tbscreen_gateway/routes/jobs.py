@@ -53,7 +53,6 @@ UPLOAD_ERRORS: Final = (
     ErrorCode.IDEMPOTENCY_CONFLICT,
     ErrorCode.QUEUE_FULL,
     ErrorCode.SERVER_BUSY,
-    ErrorCode.SERVER_STOPPING,
     ErrorCode.RATE_LIMITED,
     ErrorCode.BROKER_UNAVAILABLE,
     ErrorCode.STORAGE_FULL,
