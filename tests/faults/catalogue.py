@@ -209,7 +209,13 @@ FAULTS = (
         "three damaged bundles are activated, then a sound one, damaged in use",
         corrupt_new_bundle,
     ),
-    Fault("redis-memory", "Redis has no memory left for 15 s", _exhaust_redis),
+    Fault(
+        "redis-memory",
+        "Redis has no memory left for 15 s",
+        _exhaust_redis,
+        # What was accepted a moment before is begun when there is memory again.
+        answers_in_s=_SHORTAGE_S + 15,
+    ),
     Fault("rolling-restart", "every container is restarted, one by one", _restart_everything),
     Fault("full-disk", "the uploads' disk is full for 15 s", _fill_disk, SMALL_DISK),
     Fault(
