@@ -100,60 +100,6 @@ async def test_retry_after_follows_from_how_fast_jobs_ended_within_the_last_minu
     assert 114 <= bounded <= 131
 
 
-async def test_who_is_turned_away_later_is_told_to_come_back_later(
-    jobs: JobStore, blobs: BlobStore
-) -> None:
-    queue(jobs, *map(str, range(40)))
-    for number in range(14):
-        jobs.fail(str(number), ERROR)
-    admission = make(jobs, blobs, max_queue_length=26)
-    # One place becomes free in 4.4 to 5 s.
-    waits = [(await refusal(admission))[1] for _ in range(100)]
-    assert waits == sorted(waits)
-    assert 5 <= waits[0] <= 6
-    assert 43 <= waits[9] <= 51
-    assert waits[-1] == 300
-
-    for number in range(14, 27):
-        jobs.fail(str(number), ERROR)
-    await admission.check_open()
-    queue(jobs, *(f"new {number}" for number in range(13)))
-    # Half of the queue was still taken, so the turns count.
-    assert (await refusal(admission))[1] == 300
-    for number in range(27, 40):
-        jobs.fail(str(number), ERROR)
-    await admission.check_open(jobs=0)
-    queue(jobs, *(f"newer {number}" for number in range(13)))
-    assert (await refusal(admission))[1] <= 2
-
-
-async def test_a_batch_takes_as_many_turns_as_it_holds(jobs: JobStore, blobs: BlobStore) -> None:
-    queue(jobs, *map(str, range(40)))
-    for number in range(14):
-        jobs.fail(str(number), ERROR)
-    admission = make(jobs, blobs, max_queue_length=26)
-    with pytest.raises(Refusal) as caught:
-        await admission.check_open(jobs=10)
-    assert 44 <= int(caught.value.headers["Retry-After"]) <= 51
-    assert 48 <= (await refusal(admission))[1] <= 56
-
-
-async def test_a_full_volumes_retry_after_follows_from_the_same_rate(
-    jobs: JobStore, blobs: BlobStore
-) -> None:
-    for _ in range(10):
-        store_bytes(blobs, 100)
-    queue(jobs, *map(str, range(14)))
-    for number in range(14):
-        jobs.fail(str(number), ERROR)
-    admission = make(jobs, blobs, max_stored_bytes=800)
-    # Three of the ten have to go, and then each one more.
-    assert await refusal(admission) in [(ErrorCode.STORAGE_FULL, wait) for wait in (14, 15)]
-    assert await refusal(admission) in [(ErrorCode.STORAGE_FULL, wait) for wait in (18, 19, 20)]
-    narrow = make(jobs, blobs, reserve_bytes=blobs.free_bytes() * 2)
-    assert await refusal(narrow) in [(ErrorCode.STORAGE_FULL, wait) for wait in (5, 6)]
-
-
 async def test_stored_bytes_are_bounded(jobs: JobStore, blobs: BlobStore) -> None:
     store_bytes(blobs, 1000)
     await make(jobs, blobs, max_stored_bytes=1001).check_open()

@@ -11,17 +11,14 @@ from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
 from tbscreen_gateway.problems import Refusal
-from tbscreen_gateway.turns import Turns
 from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.jobs import JobStore
 
 _SHORTEST_S: Final = 1
+_LONGEST_S: Final = 300
 _STANDSTILL_S: Final = 30
 """What to say while nothing drains, and nobody knows for how long."""
-
-_ROOMY_SHARE: Final = 0.5
-"""Of the queue's length: while no more than this is taken, nobody has to wait for a turn."""
 
 _SENDERS_SHARE: Final = 0.75
 """Of the places for uploads: one API key leaves the rest to others, however many it opens."""
@@ -70,7 +67,6 @@ class Admission:
         self._arriving_bytes = 0
         self._measured_at = -math.inf
         self._stored = (0, 0)
-        self._turns = Turns()
 
     async def check_open(self, *, jobs: int = 1, size_bytes: int = 0) -> None:
         """Fails before a body is read that could not be accepted.
@@ -135,10 +131,8 @@ class Admission:
             size_bytes: see there.
             arriving_bytes: what the volume must have room for beyond the reserve.
         """
-        has_much_room = self._check_queue(jobs)
+        self._check_queue(jobs)
         self._check_volume(size_bytes, arriving_bytes)
-        if has_much_room:
-            self._turns.forget()
 
     def check_on(self, *, jobs: int) -> None:
         """Looks again while an upload of many files is received.
@@ -157,8 +151,7 @@ class Admission:
             self._check_queue(jobs)
         self._check_volume()
 
-    def _check_queue(self, jobs: int) -> bool:
-        """Returns whether it is not even half full."""
+    def _check_queue(self, jobs: int) -> None:
         length = self._jobs.queue_length()
         if jobs and length + jobs > self._max_queue_length:
             raise self._queue_full(length, jobs)
@@ -167,7 +160,6 @@ class Admission:
             raise Refusal(
                 ErrorCode.STORAGE_FULL, "The job store is full until earlier results expire."
             )
-        return length + jobs <= max(_ROOMY_SHARE * self._max_queue_length, 1)
 
     def _check_volume(self, size_bytes: int = 0, arriving_bytes: int = 0) -> None:
         if time.monotonic() - self._measured_at > _MEASURE_EVERY_S:
@@ -180,10 +172,10 @@ class Admission:
             raise self._refusal(
                 ErrorCode.STORAGE_FULL,
                 f"{stored_bytes / 2**30:.1f} GiB of radiographs are waiting already.",
-                ahead=excess - 1,
+                excess=excess,
             )
         if self._blobs.free_bytes() - arriving_bytes < self._reserve_bytes:
-            raise self._refusal(ErrorCode.STORAGE_FULL, "The upload volume is full.", ahead=0)
+            raise self._refusal(ErrorCode.STORAGE_FULL, "The upload volume is full.", excess=1)
 
     def queue_full(self, jobs: int) -> Refusal:
         """Returns the refusal of what the queue had no room for when it was to be recorded.
@@ -197,23 +189,18 @@ class Admission:
         return self._queue_full(self._jobs.queue_length(), jobs)
 
     def _queue_full(self, length: int, jobs: int) -> Refusal:
-        excess = max(length + jobs - self._max_queue_length, 1)
-        missing = min(jobs, excess)
         return self._refusal(
             ErrorCode.QUEUE_FULL,
             f"{length} radiographs are waiting already; try again later.",
-            ahead=excess - missing,
-            jobs=missing,
+            excess=max(length + jobs - self._max_queue_length, 1),
         )
 
-    def _refusal(self, code: ErrorCode, detail: str, *, ahead: int, jobs: int = 1) -> Refusal:
-        """Returns a refusal of `jobs` that have a place once `ahead` more have ended."""
+    def _refusal(self, code: ErrorCode, detail: str, *, excess: int) -> Refusal:
+        """Returns a refusal for `excess` jobs too many."""
         try:
             rate = self._jobs.drain_rate()
         except RedisError:
             rate = 0.0
-        wait_s: float = _STANDSTILL_S
-        if rate > 0:
-            wait_s = self._turns.wait_s(rate=rate, jobs=jobs, ahead=ahead)
-        retry_after_s = max(math.ceil(wait_s), _SHORTEST_S)
+        seconds = _STANDSTILL_S if rate <= 0 else math.ceil(excess / rate)
+        retry_after_s = min(max(seconds, _SHORTEST_S), _LONGEST_S)
         return Refusal(code, detail, headers={"Retry-After": str(retry_after_s)})
