@@ -96,8 +96,39 @@ async def test_retry_after_follows_from_how_fast_jobs_ended_within_the_last_minu
     assert 5 <= few <= 6
     _, many = await refusal(make(jobs, blobs, max_queue_length=17))
     assert 44 <= many <= 51
-    _, bounded = await refusal(make(jobs, blobs, max_queue_length=1))
-    assert 114 <= bounded <= 131
+    narrow = make(jobs, blobs, max_queue_length=1)
+    _, most = await refusal(narrow)
+    assert 114 <= most <= 131
+    with pytest.raises(Refusal) as caught:
+        await narrow.check_open(jobs=75)
+    assert caught.value.headers["Retry-After"] == "300"
+
+
+async def test_all_who_are_turned_away_are_told_the_same_time(
+    jobs: JobStore, blobs: BlobStore
+) -> None:
+    queue(jobs, *map(str, range(40)))
+    for number in range(14):
+        jobs.fail(str(number), ERROR)
+    admission = make(jobs, blobs, max_queue_length=26)
+    # One place becomes free in 4.4 to 5 s; the rate may change in between.
+    assert {(await refusal(admission))[1] for _ in range(100)} <= {5, 6}
+
+
+async def test_a_full_volumes_retry_after_follows_from_the_same_rate(
+    jobs: JobStore, blobs: BlobStore
+) -> None:
+    for _ in range(10):
+        store_bytes(blobs, 100)
+    queue(jobs, *map(str, range(14)))
+    for number in range(14):
+        jobs.fail(str(number), ERROR)
+    # Three of the ten have to go: 201 bytes at 100 each.
+    code, retry_after_s = await refusal(make(jobs, blobs, max_stored_bytes=800))
+    assert code is ErrorCode.STORAGE_FULL
+    assert 14 <= retry_after_s <= 15
+    narrow = make(jobs, blobs, reserve_bytes=blobs.free_bytes() * 2)
+    assert (await refusal(narrow))[1] in (5, 6)
 
 
 async def test_stored_bytes_are_bounded(jobs: JobStore, blobs: BlobStore) -> None:
