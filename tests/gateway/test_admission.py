@@ -1,3 +1,4 @@
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tbscreen_shared.blobs import BlobStore
 from tbscreen_shared.contracts import ImageFormat, JobError
 from tbscreen_shared.errors import ErrorCode
 from tbscreen_shared.jobs import JobStore, NewJob
+from tbscreen_shared.jobs.keys import DRAIN_BUCKET_S, drained_key
 from tbscreen_shared.queue import connect_redis
 
 ERROR = JobError(code=ErrorCode.UNREADABLE_IMAGE, message="m")
@@ -81,54 +83,78 @@ async def test_many_at_once_are_counted_before_they_come(jobs: JobStore, blobs: 
         await narrow.check_open(size_bytes=free * 3 // 4)
 
 
-async def test_retry_after_follows_from_how_fast_jobs_ended_within_the_last_minute(
-    jobs: JobStore, blobs: BlobStore
+def end(jobs: JobStore, redis: Redis, count: int) -> None:
+    """Queues and ends so many jobs, within one of the stretches that are counted."""
+    seconds, microseconds = redis.time()
+    left_s = DRAIN_BUCKET_S - seconds % DRAIN_BUCKET_S - microseconds / 1e6
+    if left_s < 2:
+        time.sleep(left_s + 0.01)
+    names = [f"ended {number}" for number in range(count)]
+    queue(jobs, *names)
+    for name in names:
+        jobs.fail(name, ERROR)
+
+
+async def test_retry_after_follows_from_how_fast_jobs_ended(
+    jobs: JobStore, blobs: BlobStore, redis: Redis
 ) -> None:
-    queue(jobs, *map(str, range(40)))
+    queue(jobs, *map(str, range(26)))
     assert jobs.drain_rate() == 0
-    standstill = await refusal(make(jobs, blobs, max_queue_length=40))
+    standstill = await refusal(make(jobs, blobs, max_queue_length=26))
     assert standstill == (ErrorCode.QUEUE_FULL, 30)
-    for number in range(14):
-        jobs.fail(str(number), ERROR)
-    # 14 within the 61 to 70 seconds that the buckets cover.
-    assert 14 / 70 <= jobs.drain_rate() <= 14 / 61
-    _, few = await refusal(make(jobs, blobs, max_queue_length=26))
-    assert 5 <= few <= 6
-    _, many = await refusal(make(jobs, blobs, max_queue_length=17))
-    assert 44 <= many <= 51
+    end(jobs, redis, 14)
+    assert jobs.drain_rate() == 1.4
+    assert (await refusal(make(jobs, blobs, max_queue_length=26)))[1] == 1
+    assert (await refusal(make(jobs, blobs, max_queue_length=17)))[1] == 8
     narrow = make(jobs, blobs, max_queue_length=1)
-    _, most = await refusal(narrow)
-    assert 114 <= most <= 131
+    assert (await refusal(narrow))[1] == 19
     with pytest.raises(Refusal) as caught:
-        await narrow.check_open(jobs=75)
+        await narrow.check_open(jobs=450)
     assert caught.value.headers["Retry-After"] == "300"
 
 
-async def test_all_who_are_turned_away_are_told_the_same_time(
-    jobs: JobStore, blobs: BlobStore
+async def test_workers_that_had_little_to_do_are_not_taken_for_slow_ones(
+    jobs: JobStore, blobs: BlobStore, redis: Redis
 ) -> None:
-    queue(jobs, *map(str, range(40)))
-    for number in range(14):
-        jobs.fail(str(number), ERROR)
-    admission = make(jobs, blobs, max_queue_length=26)
-    # One place becomes free in 4.4 to 5 s; the rate may change in between.
-    assert {(await refusal(admission))[1] for _ in range(100)} <= {5, 6}
+    end(jobs, redis, 1)
+    queue(jobs, *map(str, range(26)))
+    assert (await refusal(make(jobs, blobs, max_queue_length=26)))[1] == 10
+    # 26 places at one in ten seconds: no longer than where nothing is known at all.
+    assert (await refusal(make(jobs, blobs, max_queue_length=1)))[1] == 30
+
+
+async def test_the_busiest_stretch_of_the_last_minute_counts(
+    jobs: JobStore, blobs: BlobStore, redis: Redis
+) -> None:
+    end(jobs, redis, 20)
+    now = redis.time()[0] // DRAIN_BUCKET_S
+    redis.rename(drained_key(now), drained_key(now - 5))
+    for number in range(now - 4, now + 1):
+        redis.set(drained_key(number), 1)
+    assert jobs.drain_rate() == 2
+    redis.rename(drained_key(now - 5), drained_key(now - 7))
+    assert jobs.drain_rate() == 0.1
+
+
+async def test_all_who_are_turned_away_are_told_the_same_time(
+    jobs: JobStore, blobs: BlobStore, redis: Redis
+) -> None:
+    queue(jobs, *map(str, range(26)))
+    end(jobs, redis, 14)
+    admission = make(jobs, blobs, max_queue_length=17)
+    assert {(await refusal(admission))[1] for _ in range(100)} == {8}
 
 
 async def test_a_full_volumes_retry_after_follows_from_the_same_rate(
-    jobs: JobStore, blobs: BlobStore
+    jobs: JobStore, blobs: BlobStore, redis: Redis
 ) -> None:
     for _ in range(10):
         store_bytes(blobs, 100)
-    queue(jobs, *map(str, range(14)))
-    for number in range(14):
-        jobs.fail(str(number), ERROR)
+    end(jobs, redis, 14)
     # Three of the ten have to go: 201 bytes at 100 each.
-    code, retry_after_s = await refusal(make(jobs, blobs, max_stored_bytes=800))
-    assert code is ErrorCode.STORAGE_FULL
-    assert 14 <= retry_after_s <= 15
+    assert await refusal(make(jobs, blobs, max_stored_bytes=800)) == (ErrorCode.STORAGE_FULL, 3)
     narrow = make(jobs, blobs, reserve_bytes=blobs.free_bytes() * 2)
-    assert (await refusal(narrow))[1] in (5, 6)
+    assert await refusal(narrow) == (ErrorCode.STORAGE_FULL, 1)
 
 
 async def test_stored_bytes_are_bounded(jobs: JobStore, blobs: BlobStore) -> None:

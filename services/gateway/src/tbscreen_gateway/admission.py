@@ -18,7 +18,10 @@ from tbscreen_shared.jobs import JobStore
 _SHORTEST_S: Final = 1
 _LONGEST_S: Final = 300
 _STANDSTILL_S: Final = 30
-"""What to say while nothing drains, and nobody knows for how long."""
+"""What to say while nothing drains, and nobody knows for how long; longest while little does."""
+
+_LITTLE_PER_S: Final = 1.0
+"""A rate below it may be that of slow workers, or of fast ones that had little to do."""
 
 _SENDERS_SHARE: Final = 0.75
 """Of the places for uploads: one API key leaves the rest to others, however many it opens."""
@@ -202,5 +205,6 @@ class Admission:
         except RedisError:
             rate = 0.0
         seconds = _STANDSTILL_S if rate <= 0 else math.ceil(excess / rate)
-        retry_after_s = min(max(seconds, _SHORTEST_S), _LONGEST_S)
+        longest_s = _STANDSTILL_S if rate < _LITTLE_PER_S else _LONGEST_S
+        retry_after_s = min(max(seconds, _SHORTEST_S), longest_s)
         return Refusal(code, detail, headers={"Retry-After": str(retry_after_s)})
