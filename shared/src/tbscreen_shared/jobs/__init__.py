@@ -28,13 +28,9 @@ from tbscreen_shared.jobs.creation import (
 )
 from tbscreen_shared.jobs.dead import DeadJobs, DeadPage, Retry, RetryOutcome
 from tbscreen_shared.jobs.keys import DONE_CHANNEL_PREFIX, done_channel
+from tbscreen_shared.jobs.outcomes import CancelOutcome, Claim, ClaimOutcome
 from tbscreen_shared.jobs.retention import RetainedUploads
-from tbscreen_shared.jobs.store import (
-    CancelOutcome,
-    Claim,
-    ClaimOutcome,
-    JobStore,
-)
+from tbscreen_shared.jobs.store import JobStore
 
 __all__ = [
     "DONE_CHANNEL_PREFIX",

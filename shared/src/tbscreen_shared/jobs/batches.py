@@ -20,8 +20,8 @@ from tbscreen_shared.jobs.creation import (
     creation_arguments,
 )
 from tbscreen_shared.jobs.keys import batch_key, job_key
+from tbscreen_shared.jobs.outcomes import CancelOutcome
 from tbscreen_shared.jobs.records import to_time
-from tbscreen_shared.jobs.store import CancelOutcome
 
 
 class BatchEntry(Recorded):
