@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tbscreen.calibrate.bundle import BundleFacts
+from tbscreen.calibrate.errors import SiteError
 from tbscreen.calibrate.labelled import LabelledImage
-from tbscreen.calibrate.site import Scored, SiteError
+from tbscreen.calibrate.site import Scored
 from tbscreen.client import Client
 from tbscreen.errors import AccessDenied, GatewayUnreachable
 from tbscreen.models import Result

@@ -1,21 +1,13 @@
-"""From a site's scored radiographs to <version>.site.json, and how many of them that takes.
+"""From a site's scored radiographs to its threshold, and how many of them that takes."""
 
-The file's schema is `tbscreen_shared.bundle.SiteCalibration`; a test holds the two together.
-"""
-
-import json
-import os
-import tempfile
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Final, Literal
-
-from pydantic import BaseModel, ConfigDict
+from typing import Final
 
 from tbscreen.calibrate.bundle import BundleFacts, Calibration, Interval, OperatingPoint
+from tbscreen.calibrate.errors import SiteError
 from tbscreen.calibrate.intervals import (
     interval_at_rank,
     negatives_needed,
@@ -25,16 +17,13 @@ from tbscreen.calibrate.intervals import (
     wilson_half_width,
 )
 from tbscreen.calibrate.platt import NoFitError, fit_platt, sigmoid
+from tbscreen.calibrate.site_file import SiteFile
 
 SITE_POINT: Final = "site"
 CONFIRM_SPECIFICITY: Final = 0.95
 RECALIBRATION_NEEDS: Final = 100
 """Of each kind: fewer say too little of a slope and an intercept (Vergouwe et al. 2005, J Clin
 Epidemiol 58:475; Collins et al. 2016, Stat Med 35:214)."""
-
-
-class SiteError(ValueError):
-    """These radiographs do not make a threshold. The message says what is missing or wrong."""
 
 
 @dataclass(frozen=True)
@@ -86,25 +75,6 @@ class Unanswered:
 
     positives: int = 0
     negatives: int = 0
-
-
-class SiteFile(BaseModel):
-    """<version>.site.json."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal[1] = 1
-    version: str
-    model_sha256: str
-    created_at: datetime
-    calibration: Calibration | None
-    operating_point: OperatingPoint
-    indeterminate_band: tuple[float, float] | None
-    positive_images: int
-    negative_images: int
-    unanswered_images: int
-    unanswered_positive_images: int
-    unanswered_negative_images: int
 
 
 def images_needed(facts: BundleFacts, targets: Targets) -> Needs:
@@ -184,44 +154,6 @@ def calibrate_site(
         unanswered_positive_images=unanswered.positives,
         unanswered_negative_images=unanswered.negatives,
     )
-
-
-def check_target(path: Path) -> None:
-    """Checks that `write_site_file` will be able to write there, before anything is screened.
-
-    Raises:
-        SiteError: it will not.
-    """
-    try:
-        # Tried, not asked for: a read-only file system or a full disk refuses its owner as well.
-        with tempfile.TemporaryFile(prefix=".site-", dir=path.parent):
-            pass
-    except OSError as error:
-        raise SiteError(f"{path.parent} can not be written to: {error.strerror}") from error
-    if path.is_dir():
-        raise SiteError(f"{path} is a folder")
-
-
-def write_site_file(path: Path, site: SiteFile) -> None:
-    """Writes the file whole or not at all; workers that look at it take it within a second.
-
-    Raises:
-        OSError: the folder can not be written.
-    """
-    handle, name = tempfile.mkstemp(prefix=".site-", dir=path.parent)
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(site.model_dump(mode="json"), stream, indent=2)
-            stream.write("\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        # Workers run as another user.
-        partial.chmod(0o644)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _recalibrate(facts: BundleFacts, scored: Sequence[Scored], fewer: int) -> Calibration | None:
