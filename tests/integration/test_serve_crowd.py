@@ -74,7 +74,7 @@ def test_a_crowd_after_a_quiet_minute_is_in_as_soon_as_there_is_room(
         f" told {min(crowd.told_s)} to {max(crowd.told_s)} s"
     )
     assert len(crowd.took_s) == _CLIENTS
-    # One place for the slowest that was seen within ten seconds, not within the quiet minute.
+    # One place at one radiograph in ten seconds, the least that can have been seen: the quiet
+    # minute's mean would make it 61.
     assert max(crowd.told_s) <= 10
-    # Nobody was sent away for longer than the work itself takes, but for the first to be refused.
     assert max(crowd.took_s) < 60

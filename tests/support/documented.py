@@ -20,7 +20,6 @@ _TOLD: Final = (
 _PART: Final = re.compile(r"\{\w+\}")
 _ANYWHERE: Final = (500,)
 """What no operation names: what nobody foresaw."""
-_METHOD_NOT_ALLOWED: Final = 405
 
 
 async def check_documented(response: httpx.Response) -> None:
@@ -46,7 +45,7 @@ def _described(response: httpx.Response) -> dict[str, Any] | None:
             method = response.request.method.lower()
             operation = methods.get("get" if method == "head" else method)
             if operation is None:
-                assert response.status_code == _METHOD_NOT_ALLOWED, (
+                assert response.status_code == httpx.codes.METHOD_NOT_ALLOWED, (
                     f"{method} {response.url}: {response.status_code}"
                 )
                 return None
